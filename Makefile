@@ -1,0 +1,52 @@
+# Two commands do everything from nothing: `make demo` and `make test`.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PY := .venv/bin/python
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+.PHONY: help setup check test test-apiserver test-node demo demo-down bench crds golden images lock clean
+
+help: ## what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+setup: ## Python environment and system packages (called by the others)
+	@tools/bootstrap
+
+check: setup ## under a minute: lint, types, import contracts, unit, golden and drift tests
+	ruff check operator tests tools bench examples
+	ruff format --check operator tests tools bench examples
+	mypy
+	lint-imports
+	$(PY) -m pytest -q -m "not apiserver and not node"
+
+test-apiserver: setup ## the tests that need a real etcd and kube-apiserver
+	$(PY) -m pytest -q -m apiserver
+
+test-node: setup ## the tests that need the whole local cluster
+	tools/e2e
+
+test: check test-apiserver test-node ## everything that CI runs
+
+demo: setup ## from nothing to two served models
+	tools/demo up
+
+demo-down: ## leaves no trace of the demo
+	tools/demo down
+
+bench: setup ## figures beside their floor, in one run
+	$(PY) bench/reconcile.py
+
+crds: setup ## write the CustomResourceDefinitions and what is generated from the models
+	seawall crd --out crds
+
+golden: setup ## rewrite the golden files; the review reads the difference
+	$(PY) tests/golden/regenerate.py
+
+images: setup ## build the operator and triton-cpu images
+	tools/images all
+
+lock: ## pin versions and hashes again
+	tools/lock
+
+clean: ## remove what was made inside the checkout
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
