@@ -1,0 +1,1 @@
+"""Deciding: from what was observed to what shall be, without touching anything."""

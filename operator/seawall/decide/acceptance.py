@@ -1,0 +1,175 @@
+"""What is refused before anything is built, each with a sentence for the person who typed it.
+
+Rules that one object alone decides live in the CRD; here are those that need another object, and the
+fields that Seawall does not act on yet: refused rather than ignored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from seawall.api.v1alpha1 import AcceleratorClassSpec, InferenceService, InferenceServiceSpec
+from seawall.decide.types import Manifest, Observed
+
+ACTED_ON_FORMATS = frozenset({"onnx", "python", "repository", "tensorrt"})
+CPU_FORMATS = frozenset({"onnx", "python", "repository"})
+ACTED_ON_MODES = frozenset({"Fixed", "External"})
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The parsed spec where it parses, the class where it exists, and all that speaks against acting."""
+
+    spec: InferenceServiceSpec | None
+    accelerator: AcceleratorClassSpec | None
+    refusals: tuple[Refusal, ...]
+
+
+def accept(observed: Observed) -> Accepted:
+    try:
+        spec = InferenceService.model_validate(observed.service).spec
+    except ValidationError as error:
+        return Accepted(None, None, (Refusal("Invalid", _first_error(error)),))
+    found = [*refusals(spec)]
+    accelerator, problem = _accelerator(spec, observed.accelerator)
+    if problem is not None:
+        found.append(problem)
+    elif accelerator is not None:
+        found.extend(_class_refusals(spec, accelerator))
+    found.extend(_reference_refusals(observed))
+    if observed.config_problem is not None:
+        found.append(Refusal("InvalidConfig", f"spec.model.config: {observed.config_problem}"))
+    return Accepted(spec, accelerator, tuple(found))
+
+
+def refusals(spec: InferenceServiceSpec) -> list[Refusal]:
+    """What the spec alone makes the operator refuse: fields that it does not act on yet."""
+    named = [
+        Refusal("NotImplemented", f"{field} is not acted on by this version of Seawall; remove it{advice}")
+        for field, advice in _not_implemented(spec)
+    ]
+    kind = spec.model.inferred_format
+    if kind is None:
+        named.append(
+            Refusal(
+                "FormatUnknown",
+                f"spec.model.format is absent and {spec.model.uri} does not tell it; set it to one of"
+                f" {', '.join(sorted(ACTED_ON_FORMATS))}",
+            )
+        )
+    elif kind not in ACTED_ON_FORMATS:
+        named.append(
+            Refusal(
+                "NotImplemented",
+                f"spec.model.format {kind} is not acted on by this version of Seawall;"
+                f" it serves {', '.join(sorted(ACTED_ON_FORMATS))}",
+            )
+        )
+    return named
+
+
+def _not_implemented(spec: InferenceServiceSpec) -> Iterator[tuple[str, str]]:
+    scaling = spec.scaling
+    if scaling is not None:
+        if scaling.mode is not None and scaling.mode not in ACTED_ON_MODES:
+            yield f"spec.scaling.mode {scaling.mode}", " or use Fixed or External"
+        for name, value in (
+            ("minReplicas", scaling.min_replicas),
+            ("maxReplicas", scaling.max_replicas),
+            ("behavior", scaling.behavior),
+        ):
+            if value is not None:
+                yield f"spec.scaling.{name}", " and set mode Fixed with replicas"
+    compression = spec.compression
+    if compression is not None:
+        if compression.preset not in (None, "none"):
+            yield f"spec.compression.preset {compression.preset}", " or use none"
+        for name in ("training", "accuracy", "calibration", "allow_unproven"):
+            if getattr(compression, name) not in (None, False):
+                yield f"spec.compression.{_camel(name)}", ""
+    for name in ("cache", "routing"):
+        if getattr(spec, name) is not None:
+            yield f"spec.{name}", ""
+    for name in ("availability", "window"):
+        if getattr(spec.slo, name) is not None:
+            yield f"spec.slo.{name}", ""
+    if spec.parallelism is not None and (spec.parallelism.pipeline or 1) > 1:
+        yield "spec.parallelism.pipeline", " or set it to 1"
+    yield from _rollout(spec)
+
+
+def _rollout(spec: InferenceServiceSpec) -> Iterator[tuple[str, str]]:
+    rollout = spec.rollout
+    if rollout is None:
+        return
+    if rollout.strategy not in (None, "Direct"):
+        yield f"spec.rollout.strategy {rollout.strategy}", " or use Direct"
+    for name in type(rollout).model_fields:
+        if name not in ("strategy", "paused") and getattr(rollout, name) not in (None, [], ()):
+            yield f"spec.rollout.{_camel(name)}", ""
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)
+
+
+def _accelerator(
+    spec: InferenceServiceSpec, raw: Manifest | None
+) -> tuple[AcceleratorClassSpec | None, Refusal | None]:
+    name = spec.accelerator.class_name
+    if raw is None:
+        return None, Refusal(
+            "AcceleratorClassNotFound",
+            f"AcceleratorClass {name} does not exist; `kubectl get swa` lists those that do",
+        )
+    try:
+        return AcceleratorClassSpec.model_validate(raw.get("spec") or {}), None
+    except ValidationError as error:
+        return None, Refusal("AcceleratorClassInvalid", f"AcceleratorClass {name}: {_first_error(error)}")
+
+
+def _class_refusals(spec: InferenceServiceSpec, accelerator: AcceleratorClassSpec) -> Iterator[Refusal]:
+    name = spec.accelerator.class_name
+    runtime = accelerator.runtime
+    if runtime is None or not runtime.image:
+        yield Refusal(
+            "RuntimeMissing",
+            f"AcceleratorClass {name} names no runtime image; an administrator sets spec.runtime.image"
+            " and spec.runtime.tritonVersion",
+        )
+    kind = spec.model.inferred_format
+    if accelerator.type != "gpu" and kind in ACTED_ON_FORMATS - CPU_FORMATS:
+        yield Refusal(
+            "FormatNotSupported",
+            f"spec.model.format {kind} needs a GPU; AcceleratorClass {name} is of type {accelerator.type}",
+        )
+
+
+def _reference_refusals(observed: Observed) -> Iterator[Refusal]:
+    for (kind, name), digest in sorted(observed.references.items()):
+        if digest is None:
+            yield Refusal(f"{kind}NotFound", f"{kind} {name}, which the spec names, does not exist")
+
+
+def _first_error(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    path = ".".join(str(part) for part in first["loc"])
+    return f"{path}: {first['msg']}"
+
+
+def command(service: dict[str, Any], rollout_id: str) -> str | None:
+    """The retry command in the annotation, if it names this rollout."""
+    text = (service["metadata"].get("annotations") or {}).get("serving.seawall.dev/rollout-command", "")
+    verb, _, wanted = str(text).partition("@")
+    return str(text) if verb == "retry" and wanted == rollout_id else None

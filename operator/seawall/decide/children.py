@@ -1,0 +1,112 @@
+"""A service's children as the cluster shows them, sorted into what the decision needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from seawall.decide.diagnose import trouble_of
+from seawall.decide.rollout import RevisionState
+from seawall.decide.types import Manifest, Observed
+from seawall.desired.inputs import RevisionInputs
+from seawall.desired.names import INPUTS_ANNOTATION, REVISION_LABEL
+
+HTTP_PORT = 8000
+PODS_ASKED = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """One revision that exists: its Deployment, what made it (None if the record is damaged), its pods."""
+
+    name: str
+    deployment: Manifest
+    inputs: RevisionInputs | None
+    pods: tuple[Manifest, ...]
+
+    @property
+    def replicas(self) -> int:
+        return int(self.deployment["spec"].get("replicas", 1))
+
+    @property
+    def available(self) -> int:
+        return int((self.deployment.get("status") or {}).get("availableReplicas") or 0)
+
+    @property
+    def running(self) -> int:
+        return int((self.deployment.get("status") or {}).get("replicas") or 0)
+
+    def state(self, wanted: int) -> RevisionState:
+        status = self.deployment.get("status") or {}
+        seen = int(status.get("observedGeneration") or 0) >= int(self.deployment["metadata"]["generation"])
+        updated = int(status.get("updatedReplicas") or 0)
+        ready = seen and min(updated, self.available) >= max(1, wanted)
+        return RevisionState(
+            ready=ready,
+            deadline_exceeded=not ready and _deadline_exceeded(status),
+            trouble=None if ready else trouble_of(self.pods, self.deployment),
+        )
+
+    def addresses(self) -> tuple[str, ...]:
+        """host:port of the ready pods' HTTP endpoints, a few at most."""
+        ready = [p for p in self.pods if _is_ready(p) and not p["metadata"].get("deletionTimestamp")]
+        ips = sorted(p["status"]["podIP"] for p in ready if p["status"].get("podIP"))
+        return tuple(f"{f'[{ip}]' if ':' in ip else ip}:{HTTP_PORT}" for ip in ips[:PODS_ASKED])
+
+
+def _deadline_exceeded(status: Mapping[str, Any]) -> bool:
+    return any(
+        c.get("type") == "Progressing" and c.get("reason") == "ProgressDeadlineExceeded"
+        for c in status.get("conditions") or ()
+    )
+
+
+def _is_ready(pod: Mapping[str, Any]) -> bool:
+    conditions = (pod.get("status") or {}).get("conditions") or ()
+    return any(c.get("type") == "Ready" and c.get("status") == "True" for c in conditions)
+
+
+def owned(objects: Sequence[Manifest], uid: str) -> list[Manifest]:
+    """Those that this very service controls and that are not going already."""
+    return [
+        o
+        for o in objects
+        if not o["metadata"].get("deletionTimestamp")
+        and any(r.get("uid") == uid for r in o["metadata"].get("ownerReferences") or ())
+    ]
+
+
+def revisions(observed: Observed) -> dict[str, Revision]:
+    """The service's own revisions by name."""
+    pods: dict[str, list[Manifest]] = {}
+    for pod in observed.pods:
+        pods.setdefault((pod["metadata"].get("labels") or {}).get(REVISION_LABEL, ""), []).append(pod)
+    found = {}
+    for deployment in owned(observed.deployments, observed.service["metadata"]["uid"]):
+        name = (deployment["metadata"].get("labels") or {}).get(REVISION_LABEL)
+        if not name:
+            name = deployment["metadata"]["name"].rpartition("-")[2]
+        found[name] = Revision(name, deployment, _inputs(deployment, name), tuple(pods.get(name, ())))
+    return found
+
+
+def _inputs(deployment: Manifest, name: str) -> RevisionInputs | None:
+    text = (deployment["metadata"].get("annotations") or {}).get(INPUTS_ANNOTATION)
+    if not text:
+        return None
+    try:
+        inputs = RevisionInputs.from_annotation(text)
+    except ValueError:
+        return None
+    return inputs if inputs.revision == name else None
+
+
+def selected_revision(observed: Observed) -> str | None:
+    """What the live Service of the service's own name selects."""
+    meta = observed.service["metadata"]
+    for service in owned(observed.services, meta["uid"]):
+        if service["metadata"]["name"] == meta["name"]:
+            selector: Mapping[str, str] = service["spec"].get("selector") or {}
+            return selector.get(REVISION_LABEL)
+    return None

@@ -1,0 +1,230 @@
+"""The status, computed whole from what was observed and decided. One writer, one place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from seawall.decide.acceptance import Accepted
+from seawall.decide.children import Revision, selected_revision
+from seawall.decide.conditions import Condition, rendered
+from seawall.decide.diagnose import FETCH_REASONS, Trouble
+from seawall.decide.rollout import Phase, RolloutState, Step
+from seawall.decide.types import Manifest, Observed, PlatformUpdate, Verdict
+from seawall.desired.inputs import RevisionInputs
+from seawall.desired.names import REVISION_LABEL, SERVICE_LABEL
+
+MODEL_REASONS = FETCH_REASONS | {"ServerRefusedModel", "VerificationFailed"}
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """All that the status is made from."""
+
+    observed: Observed
+    accepted: Accepted
+    revisions: Mapping[str, Revision]
+    step: Step
+    rollout: RolloutState
+    """what is written as status.rollout: the step's state, or the previous one when writing failed"""
+    replicas: int
+    wanted: RevisionInputs | None
+
+    @property
+    def target(self) -> str | None:
+        """The revision that the conditions about model and workload speak of."""
+        if self.wanted is not None:
+            return self.wanted.revision
+        return self.rollout.candidate or self.rollout.stable
+
+    @property
+    def stable(self) -> Revision | None:
+        return self.revisions.get(self.rollout.stable or "")
+
+    @property
+    def serves(self) -> bool:
+        """A verified revision has at least one pod that takes requests."""
+        return self.stable is not None and self.stable.available > 0
+
+    @property
+    def trouble(self) -> Trouble | None:
+        here = self.revisions.get(self.target or "")
+        if here is not None:
+            return here.state(self.replicas).trouble
+        rejected = self.rollout.rejected
+        if rejected is not None and rejected.revision == self.target:
+            condition = "ModelReady" if rejected.reason in MODEL_REASONS else "WorkloadReady"
+            return Trouble(condition, rejected.reason, rejected.message)
+        return None
+
+
+def status_of(now: Situation) -> Manifest:
+    observed, meta = now.observed, now.observed.service["metadata"]
+    previous = observed.service.get("status") or {}
+    generation = int(meta.get("generation", 1))
+    serving = now.stable or now.revisions.get(now.target or "")
+    status: dict[str, Any] = {
+        "observedGeneration": generation,
+        "conditions": rendered(_conditions(now), previous.get("conditions") or (), generation, observed.now),
+        "replicas": serving.running if serving else 0,
+        "selector": _selector(meta["name"], now.step.serving),
+        "rollout": now.rollout.to_status(),
+    }
+    if now.accepted.spec is not None:
+        spec = now.accepted.spec
+        mode = (spec.scaling.mode if spec.scaling else None) or "Fixed"
+        status["scaling"] = {"mode": mode, "desiredReplicas": now.replicas, "reason": "Spec"}
+        status["slo"] = {"target": spec.slo.p99}
+        status["model"] = {"preset": "none"} | ({"sha256": spec.model.sha256} if spec.model.sha256 else {})
+    if now.step.keep:
+        host = f"{meta['name']}.{meta['namespace']}.svc"
+        headless = f"{meta['name']}-headless.{meta['namespace']}.svc"
+        status["endpoints"] = {"http": f"http://{host}:8000", "grpc": f"{headless}:8001"}
+    return {k: v for k, v in status.items() if v not in ({}, "")}
+
+
+def _selector(name: str, serving: str | None) -> str:
+    own = f"{SERVICE_LABEL}={name}"
+    return f"{own},{REVISION_LABEL}={serving}" if serving else own
+
+
+def _conditions(now: Situation) -> list[Condition]:
+    found = [_spec(now), _model(now), _workload(now), _route(now), _rollout(now)]
+    if now.accepted.spec is not None:
+        found.append(
+            Condition("ScalingReady", True, "Fixed", f"spec.scaling asks for {now.replicas} replicas")
+        )
+    return [_ready(now, found), *found]
+
+
+def _spec(now: Situation) -> Condition:
+    refused = now.accepted.refusals
+    if refused:
+        return Condition("SpecAccepted", False, refused[0].reason, "; ".join(r.message for r in refused))
+    return Condition("SpecAccepted", True, "Accepted", "Every field of the spec is understood and acted on")
+
+
+def _model(now: Situation) -> Condition:
+    target, rejected = now.target, now.rollout.rejected
+    if target is None:
+        return Condition("ModelReady", None, "NotStarted", "No revision exists; see SpecAccepted")
+    if rejected is not None and rejected.revision == target and rejected.reason in MODEL_REASONS:
+        return Condition("ModelReady", False, rejected.reason, rejected.message)
+    if target == now.rollout.stable:
+        return Condition("ModelReady", True, "Verified", f"Revision {target} has answered right")
+    trouble = now.trouble
+    if trouble is not None and trouble.condition == "ModelReady":
+        return Condition("ModelReady", False, trouble.reason, trouble.message)
+    here = now.revisions.get(target)
+    if here is not None and here.state(now.replicas).ready:
+        answer = now.observed.verification
+        silent = answer is not None and answer.verdict is Verdict.UNREACHABLE
+        reason = "VerificationUnreachable" if silent else "Verifying"
+        message = answer.message if silent and answer else f"Revision {target} is asked for a first answer"
+        return Condition("ModelReady", False, reason, message)
+    return Condition("ModelReady", False, "Loading", f"Revision {target} is being fetched and loaded")
+
+
+def _workload(now: Situation) -> Condition:
+    for problem in now.observed.write_problems:
+        if problem.ref.kind != "Service":
+            return Condition("WorkloadReady", False, problem.reason, f"{problem.ref}: {problem.message}")
+    target = now.target
+    here = now.revisions.get(target or "")
+    trouble = now.trouble
+    if trouble is not None and trouble.condition == "WorkloadReady":
+        return Condition("WorkloadReady", False, trouble.reason, trouble.message)
+    if here is None:
+        if target is None:
+            return Condition("WorkloadReady", False, "NotStarted", "No revision exists; see SpecAccepted")
+        return Condition("WorkloadReady", False, "Starting", f"Revision {target} has no Deployment yet")
+    if now.replicas == 0 and target == now.rollout.stable:
+        return Condition("WorkloadReady", True, "ScaledToZero", "spec.scaling.replicas is 0")
+    if here.state(now.replicas).ready:
+        return Condition(
+            "WorkloadReady", True, "Available", f"Revision {target}: all {here.replicas} replicas are ready"
+        )
+    return Condition(
+        "WorkloadReady", False, "Progressing",
+        f"Revision {target}: {here.available} of {here.replicas} replicas are ready",
+    )  # fmt: skip
+
+
+def _route(now: Situation) -> Condition:
+    for problem in now.observed.write_problems:
+        if problem.ref.kind == "Service":
+            return Condition("RouteReady", False, problem.reason, f"{problem.ref}: {problem.message}")
+    serving = now.step.serving
+    if not now.step.keep:
+        return Condition("RouteReady", False, "NotStarted", "No Service exists; see SpecAccepted")
+    if serving is None:
+        message = "The only revision answered wrong, so the Services select no pod; see ModelReady"
+        return Condition("RouteReady", False, "Withheld", message)
+    if selected_revision(now.observed) != serving:
+        return Condition("RouteReady", False, "Switching", f"The Services are about to select {serving}")
+    return Condition("RouteReady", True, "ServiceSelects", f"The Services select revision {serving}")
+
+
+def _rollout(now: Situation) -> Condition:
+    state, target = now.rollout, now.target
+    rejected = state.rejected
+    if rejected is not None and rejected.revision == target:
+        kept = f"; revision {state.stable} goes on serving" if state.stable else ""
+        return Condition(
+            "RolloutHealthy",
+            False,
+            rejected.reason,
+            f"Revision {rejected.revision} was rejected: {rejected.message}{kept}",
+        )
+    if now.step.platform_update is PlatformUpdate.WAITING:
+        message = "A change of the platform waits for its turn; such changes reach a few services at a time"
+        return Condition("RolloutHealthy", True, "PlatformUpdateWaiting", message)
+    if state.phase is Phase.PAUSED:
+        return Condition("RolloutHealthy", True, "Paused", "spec.rollout.paused holds the new revision")
+    trouble = now.trouble if state.candidate is not None else None
+    if trouble is not None:
+        return Condition("RolloutHealthy", False, trouble.reason, trouble.message)
+    if state.candidate is not None:
+        message = f"Revision {state.candidate} is coming up" + (
+            f" beside {state.stable}" if state.stable else ""
+        )
+        return Condition("RolloutHealthy", True, str(state.phase), message)
+    if state.stable is None:
+        return Condition("RolloutHealthy", None, "NotStarted", "No revision exists; see SpecAccepted")
+    return Condition("RolloutHealthy", True, str(state.phase), f"Revision {state.stable} is the stable one")
+
+
+def _ready(now: Situation, others: list[Condition]) -> Condition:
+    """Ready is about serving: true while a verified revision takes requests, whatever the next one does."""
+    by_type = {c.type: c for c in others}
+    spec, rollout = by_type["SpecAccepted"], by_type["RolloutHealthy"]
+    if now.serves and by_type["RouteReady"].status:
+        stable = now.rollout.stable
+        if not spec.status:
+            return Condition("Ready", True, "SpecRefused", f"Revision {stable} serves on; {spec.message}")
+        if rollout.status is False:
+            return Condition(
+                "Ready", True, "RolloutFailed", f"Revision {stable} serves on; {rollout.message}"
+            )
+        if now.rollout.candidate is not None:
+            return Condition("Ready", True, "Updating", f"Revision {stable} serves; {rollout.message}")
+        return Condition("Ready", True, "Serving", f"Revision {stable} serves{_limits(now)}")
+    if now.replicas == 0 and now.rollout.stable is not None:
+        return Condition("Ready", False, "ScaledToZero", "spec.scaling.replicas is 0")
+    for name in ("SpecAccepted", "WorkloadReady", "ModelReady", "RouteReady"):
+        condition = by_type[name]
+        if not condition.status:
+            return Condition("Ready", False, condition.reason, condition.message)
+    return Condition("Ready", False, "Starting", "No pod of a verified revision takes requests yet")
+
+
+def _limits(now: Situation) -> str:
+    """Said when the serving pods were made for another SLO than the one asked for now."""
+    stable, spec = now.stable, now.accepted.spec
+    if stable is None or stable.inputs is None or spec is None or stable.inputs.slo == spec.slo.p99:
+        return ""
+    return (
+        f"; its queue limits and latency buckets were made for p99 {stable.inputs.slo}"
+        f" and follow {spec.slo.p99} with the next revision"
+    )

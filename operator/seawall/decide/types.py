@@ -1,0 +1,144 @@
+"""What goes into a decision and what comes out of it.
+
+Observed is everything that one reconcile has read; Plan is everything that it will write.
+Between the two there is one pure function, `seawall.decide.plan.plan`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from seawall.desired.inputs import Platform
+
+Manifest = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Key:
+    """A service to look at. An empty name stands for the namespace's shared objects."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}" if self.name else f"{self.namespace}/"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ObjectRef:
+    """One object of the API; `uid` is set where only that very incarnation is meant."""
+
+    api_version: str
+    kind: str
+    namespace: str
+    name: str
+    uid: str | None = None
+
+    @classmethod
+    def of(cls, manifest: Mapping[str, Any]) -> ObjectRef:
+        meta = manifest["metadata"]
+        return cls(
+            manifest["apiVersion"], manifest["kind"], meta.get("namespace", ""), meta["name"], meta.get("uid")
+        )
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class VerificationRequest:
+    """Ask these pods one synthetic inference each and look at the answer."""
+
+    model: str
+    revision: str
+    addresses: tuple[str, ...]
+    """host:port of each pod's HTTP endpoint"""
+
+
+class Verdict(StrEnum):
+    PASSED = "Passed"
+    WRONG = "Wrong"
+    """the model answered, and the answer cannot be right"""
+    UNREACHABLE = "Unreachable"
+    """nobody answered; says nothing about the model"""
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    revision: str
+    verdict: Verdict
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WriteProblem:
+    """An object that the API server would not take, in its own words."""
+
+    ref: ObjectRef
+    reason: str
+    """NameConflict (the name belongs to somebody else) or Rejected (invalid, forbidden, over quota)"""
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """Everything read for one service. Objects are as the API server returned them."""
+
+    service: Manifest
+    platform: Platform
+    now: datetime
+    accelerator: Manifest | None = None
+    deployments: Sequence[Manifest] = ()
+    services: Sequence[Manifest] = ()
+    disruption_budgets: Sequence[Manifest] = ()
+    shared: Sequence[Manifest] = ()
+    """the namespace's ServiceAccount and NetworkPolicy of ours, where they exist"""
+    pods: Sequence[Manifest] = ()
+    references: Mapping[tuple[str, str], str | None] = field(default_factory=dict)
+    """(kind, name) of every Secret and ConfigMap that the spec names -> digest of its content, "unreadable"
+    where the operator may not read it, None where it does not exist"""
+    config_problem: str | None = None
+    """what Triton's ModelConfig schema says against spec.model.config"""
+    verification: Verification | None = None
+    write_problems: Sequence[WriteProblem] = ()
+    platform_slot: bool = True
+    """whether a change that only the platform asks for may start now (paced over all services)"""
+    live: bool = False
+    """read from the API server just now, rather than from the store that the watch feeds"""
+
+
+@dataclass(frozen=True, slots=True)
+class EventNote:
+    type: str
+    """Normal or Warning"""
+    reason: str
+    message: str
+
+
+class PlatformUpdate(StrEnum):
+    NONE = "None"
+    WAITING = "Waiting"
+    """wants a slot"""
+    RUNNING = "Running"
+    """holds a slot"""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything to be written for one service, in order, and when to look again."""
+
+    apply: tuple[Manifest, ...] = ()
+    delete: tuple[ObjectRef, ...] = ()
+    status: Manifest | None = None
+    """the whole status; None leaves it alone"""
+    events: tuple[EventNote, ...] = ()
+    requeue_after: float | None = None
+    verify: VerificationRequest | None = None
+    """a question to put before this plan counts: ask it, observe the answer, plan again"""
+    needs_live_read: bool = False
+    """it deletes or switches: plan again on a live read before acting"""
+    platform_update: PlatformUpdate = PlatformUpdate.NONE

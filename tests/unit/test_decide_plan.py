@@ -1,0 +1,406 @@
+"""Observed -> Plan, from the first apply to the drained update, with a small world that obeys the plan."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from seawall.decide.plan import plan
+from seawall.decide.types import (
+    ObjectRef,
+    Observed,
+    Plan,
+    PlatformUpdate,
+    Verdict,
+    Verification,
+    WriteProblem,
+)
+from seawall.desired.inputs import Platform
+
+START = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
+PLATFORM = Platform(fetcher_image="seawall:1", template_version=1)
+CPU = {
+    "apiVersion": "serving.seawall.dev/v1alpha1",
+    "kind": "AcceleratorClass",
+    "metadata": {"name": "cpu"},
+    "spec": {"type": "cpu", "runtime": {"image": "triton:1", "tritonVersion": "24.10"}},
+}
+
+
+def service(**spec: Any) -> dict[str, Any]:
+    base = {
+        "model": {"uri": "s3://models/digits.onnx", "format": "onnx", "maxBatchSize": 8},
+        "accelerator": {"class": "cpu"},
+        "slo": {"p99": "20ms"},
+        "scaling": {"mode": "Fixed", "replicas": 2},
+    }
+    return {
+        "apiVersion": "serving.seawall.dev/v1alpha1",
+        "kind": "InferenceService",
+        "metadata": {"name": "digits", "namespace": "demo", "uid": "u1", "generation": 1, "annotations": {}},
+        "spec": {**base, **spec},
+    }
+
+
+@dataclass
+class Town:
+    """The least of a cluster: takes a plan's writes, makes pods ready on demand, moves the clock."""
+
+    service: dict[str, Any] = field(default_factory=service)
+    accelerator: dict[str, Any] | None = field(default_factory=lambda: copy.deepcopy(CPU))
+    platform: Platform = PLATFORM
+    now: datetime = START
+    objects: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    over: dict[str, Any] = field(default_factory=dict)
+    writes: int = 0
+
+    def observed(self, **over: Any) -> Observed:
+        def of(kind: str) -> list[dict[str, Any]]:
+            return [o for (k, _), o in sorted(self.objects.items()) if k == kind]
+
+        return Observed(
+            service=self.service,
+            platform=self.platform,
+            now=self.now,
+            accelerator=self.accelerator,
+            deployments=of("Deployment"),
+            services=of("Service"),
+            disruption_budgets=of("PodDisruptionBudget"),
+            pods=of("Pod"),
+            **{**self.over, **over},
+        )
+
+    def step(self, **over: Any) -> Plan:
+        made = plan(self.observed(**over))
+        if made.verify is not None and "verification" not in over:
+            return made
+        for manifest in made.apply:
+            self._apply(manifest)
+        for ref in made.delete:
+            assert made.needs_live_read
+            del self.objects[ref.kind, ref.name]
+        if made.status is not None and made.status != self.service.get("status"):
+            self.service["status"] = made.status
+            self.writes += 1
+        return made
+
+    def _apply(self, manifest: dict[str, Any]) -> None:
+        key = (manifest["kind"], manifest["metadata"]["name"])
+        old = self.objects.get(key)
+        if old and all(old.get(k) == v for k, v in manifest.items() if k != "metadata"):
+            return
+        self.writes += 1
+        meta = {**manifest["metadata"], "generation": (old["metadata"]["generation"] + 1) if old else 1}
+        self.objects[key] = {
+            **copy.deepcopy(manifest),
+            "metadata": meta,
+            "status": (old or {}).get("status", {}),
+        }
+
+    def deployments(self) -> set[str]:
+        return {name for kind, name in self.objects if kind == "Deployment"}
+
+    def make_ready(self, revision: str) -> None:
+        deployment = self.objects["Deployment", f"digits-{revision}"]
+        count = deployment["spec"]["replicas"]
+        deployment["status"] = {
+            "observedGeneration": deployment["metadata"]["generation"],
+            "replicas": count, "updatedReplicas": count, "availableReplicas": count, "readyReplicas": count,
+        }  # fmt: skip
+        labels = deployment["spec"]["template"]["metadata"]["labels"]
+        for number in range(count):
+            name = f"digits-{revision}-{number}"
+            self.objects["Pod", name] = {
+                "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": labels},
+                "status": {"podIP": f"10.1.0.{number}", "conditions": [{"type": "Ready", "status": "True"}]},
+            }  # fmt: skip
+
+    def answer(self, verdict: Verdict = Verdict.PASSED) -> Plan:
+        asked = plan(self.observed())
+        assert asked.verify is not None
+        return self.step(verification=Verification(asked.verify.revision, verdict, "output y holds NaN"))
+
+    def installed(self) -> str:
+        self.step()
+        revision = self.service["status"]["rollout"]["candidateRevision"]
+        self.make_ready(revision)
+        self.answer()
+        assert self.condition("RouteReady")[0] == "True"
+        return str(revision)
+
+    def condition(self, name: str) -> tuple[str, str]:
+        [found] = [c for c in self.service["status"]["conditions"] if c["type"] == name]
+        return found["status"], found["reason"]
+
+    def message(self, name: str) -> str:
+        [found] = [c for c in self.service["status"]["conditions"] if c["type"] == name]
+        return str(found["message"])
+
+    def selected(self) -> str:
+        return str(self.objects["Service", "digits"]["spec"]["selector"]["serving.seawall.dev/revision"])
+
+    def edit(self, **spec: Any) -> None:
+        self.service = copy.deepcopy(self.service)
+        self.service["spec"].update(spec)
+        self.service["metadata"]["generation"] += 1
+
+
+def test_a_first_apply_makes_every_child_in_one_pass_and_says_starting() -> None:
+    town = Town()
+    made = town.step()
+    kinds = [m["kind"] for m in made.apply]
+    assert kinds == [
+        "ServiceAccount", "NetworkPolicy", "Deployment", "PodDisruptionBudget", "Service", "Service",
+    ]  # fmt: skip
+    assert town.condition("Ready")[0] == "False"
+    assert town.condition("ModelReady") == ("False", "Loading")
+    assert made.events == ()
+
+
+def test_a_service_becomes_ready_only_after_a_right_answer() -> None:
+    town = Town()
+    town.step()
+    revision = town.service["status"]["rollout"]["candidateRevision"]
+    town.make_ready(revision)
+    asked = plan(town.observed())
+    assert asked.verify is not None
+    assert asked.verify.addresses == ("10.1.0.0:8000", "10.1.0.1:8000")
+    assert town.condition("Ready")[0] == "False"
+    town.answer()
+    town.step()
+    assert town.condition("Ready") == ("True", "Serving")
+    assert town.service["status"]["replicas"] == 2
+
+
+def test_nothing_to_do_changes_nothing() -> None:
+    town = Town()
+    town.installed()
+    town.step()
+    before = town.writes
+    for _ in range(3):
+        made = town.step()
+        town.now += timedelta(hours=1)
+        assert (made.delete, made.events, made.requeue_after) == ((), (), None)
+    assert town.writes == before
+
+
+def test_an_update_moves_traffic_after_the_answer_and_drains_the_old_revision() -> None:
+    town = Town()
+    old = town.installed()
+    town.edit(model={"uri": "s3://models/digits-2.onnx", "format": "onnx", "maxBatchSize": 8})
+    town.step()
+    new = town.service["status"]["rollout"]["candidateRevision"]
+    assert (town.selected(), len(town.deployments())) == (old, 2)
+    assert town.condition("Ready") == ("True", "Updating")
+    town.make_ready(new)
+    switched = town.answer()
+    assert switched.needs_live_read
+    assert town.selected() == new
+    town.step()
+    assert len(town.deployments()) == 2
+    town.now += timedelta(seconds=60)
+    town.step()
+    assert town.deployments() == {f"digits-{new}"}
+    town.step()
+    assert town.condition("Ready") == ("True", "Serving")
+
+
+def test_a_wrong_answer_never_gets_traffic_and_stays_rejected() -> None:
+    town = Town()
+    old = town.installed()
+    town.edit(model={"uri": "s3://models/bad.onnx", "format": "onnx", "maxBatchSize": 8})
+    town.step()
+    town.make_ready(town.service["status"]["rollout"]["candidateRevision"])
+    town.answer(Verdict.WRONG)
+    for _ in range(3):
+        town.step()
+    assert town.selected() == old
+    assert town.deployments() == {f"digits-{old}"}
+    assert town.condition("Ready") == ("True", "RolloutFailed")
+    assert town.condition("RolloutHealthy") == ("False", "VerificationFailed")
+    assert town.condition("ModelReady") == ("False", "VerificationFailed")
+
+
+def test_a_first_revision_that_answers_wrong_is_withheld() -> None:
+    town = Town()
+    town.step()
+    town.make_ready(town.service["status"]["rollout"]["candidateRevision"])
+    made = town.answer(Verdict.WRONG)
+    assert town.selected() == "withheld"
+    assert made.requeue_after is not None
+    assert town.condition("Ready")[0] == "False"
+    town.answer()
+    town.step()
+    assert town.condition("Ready") == ("True", "Serving")
+
+
+@pytest.mark.parametrize(
+    ("edit", "reason", "word"),
+    [
+        ({"scaling": {"mode": "Auto"}}, "NotImplemented", "spec.scaling.mode Auto"),
+        ({"scaling": {"minReplicas": 1, "maxReplicas": 3}}, "NotImplemented", "minReplicas"),
+        ({"compression": {"preset": "int8"}}, "NotImplemented", "int8"),
+        ({"cache": {"size": "64Mi"}}, "NotImplemented", "spec.cache"),
+        ({"routing": {"gateways": [{"name": "g"}]}}, "NotImplemented", "spec.routing"),
+        ({"rollout": {"strategy": "Canary"}}, "NotImplemented", "Canary"),
+        ({"rollout": {"rollbackWindow": "30m"}}, "NotImplemented", "rollbackWindow"),
+        ({"slo": {"p99": "20ms", "availability": "99.9%"}}, "NotImplemented", "availability"),
+        ({"parallelism": {"pipeline": 2}}, "NotImplemented", "pipeline"),
+        ({"model": {"uri": "s3://m/x.pt2", "format": "torch"}}, "NotImplemented", "torch"),
+        ({"model": {"uri": "s3://m/x.plan", "format": "tensorrt"}}, "FormatNotSupported", "GPU"),
+        ({"model": {"uri": "s3://m/thing"}}, "FormatUnknown", "format"),
+        ({"podTemplate": {"spec": {"containers": "none"}}}, "InvalidPodTemplate", "podTemplate"),
+        ({"slo": {"p99": "20"}}, "Invalid", "p99"),
+    ],
+)
+def test_a_refused_change_is_named_and_the_serving_revision_stays(
+    edit: dict[str, Any], reason: str, word: str
+) -> None:
+    town = Town()
+    old = town.installed()
+    town.edit(**edit)
+    town.step()
+    assert town.condition("SpecAccepted") == ("False", reason)
+    assert word in town.message("SpecAccepted")
+    assert (town.selected(), town.deployments()) == (old, {f"digits-{old}"})
+    assert town.condition("Ready") == ("True", "SpecRefused")
+    assert town.objects["Deployment", f"digits-{old}"]["spec"]["replicas"] == (
+        1 if "scaling" in edit and "replicas" not in edit["scaling"] else 2
+    ) or reason in ("NotImplemented", "Invalid")
+
+
+def test_a_service_refused_from_the_first_day_makes_nothing() -> None:
+    town = Town(service=service(compression={"preset": "int8"}))
+    made = town.step()
+    assert made.apply == ()
+    assert town.condition("Ready") == ("False", "NotImplemented")
+
+
+@pytest.mark.parametrize(
+    ("over", "reason"),
+    [
+        ({"accelerator": None}, "AcceleratorClassNotFound"),
+        ({"config_problem": 'no field named "max_bach_size"'}, "InvalidConfig"),
+        ({"references": {("Secret", "s3-reader"): None}}, "SecretNotFound"),
+        ({"references": {("ConfigMap", "env"): None}}, "ConfigMapNotFound"),
+        (
+            {"accelerator": {**CPU, "spec": {"type": "tpu", "resourceName": "google.com/tpu"}}},
+            "RuntimeMissing",
+        ),
+        ({"accelerator": {**CPU, "spec": {"type": "quantum"}}}, "AcceleratorClassInvalid"),
+    ],
+)
+def test_what_only_other_objects_can_tell_is_refused_by_condition(over: dict[str, Any], reason: str) -> None:
+    town = Town()
+    town.step(**{k: v for k, v in over.items() if k != "accelerator"}) if "accelerator" not in over else None
+    if "accelerator" in over:
+        town.accelerator = over["accelerator"]
+        town.step()
+    assert town.condition("SpecAccepted") == ("False", reason)
+    assert not town.deployments()
+
+
+def test_labels_annotations_slo_and_replicas_never_make_a_revision() -> None:
+    town = Town()
+    old = town.installed()
+    town.step()
+    template = copy.deepcopy(town.objects["Deployment", f"digits-{old}"]["spec"]["template"])
+    town.service["metadata"]["labels"] = {"team": "search"}
+    town.service["metadata"]["annotations"]["note"] = "x"
+    town.edit(slo={"p99": "5ms"}, scaling={"mode": "Fixed", "replicas": 5}, rollout={"strategy": "Direct"})
+    town.step()
+    assert town.deployments() == {f"digits-{old}"}
+    deployment = town.objects["Deployment", f"digits-{old}"]
+    assert (deployment["spec"]["template"], deployment["spec"]["replicas"]) == (template, 5)
+    assert "follow 5ms with the next revision" in town.message("Ready")
+
+
+def test_a_platform_change_waits_for_its_slot_and_then_rolls() -> None:
+    town = Town()
+    old = town.installed()
+    town.platform = replace(PLATFORM, fetcher_image="seawall:2")
+    waiting = town.step(platform_slot=False)
+    assert waiting.platform_update is PlatformUpdate.WAITING
+    assert town.deployments() == {f"digits-{old}"}
+    assert town.condition("RolloutHealthy") == ("True", "PlatformUpdateWaiting")
+    running = town.step()
+    assert running.platform_update is PlatformUpdate.RUNNING
+    assert len(town.deployments()) == 2
+    assert town.service["status"]["rollout"]["trigger"] == "Platform"
+
+
+def test_a_deployment_of_another_template_version_is_left_as_it_is_until_its_turn() -> None:
+    town = Town()
+    old = town.installed()
+    before = copy.deepcopy(town.objects["Deployment", f"digits-{old}"]["spec"])
+    town.platform = replace(PLATFORM, template_version=2)
+    town.step(platform_slot=False)
+    assert town.objects["Deployment", f"digits-{old}"]["spec"] == before
+    town.edit(scaling={"mode": "Fixed", "replicas": 3})
+    town.step(platform_slot=False)
+    assert town.objects["Deployment", f"digits-{old}"]["spec"] == {**before, "replicas": 3}
+
+
+def test_a_hand_edited_child_is_planned_back() -> None:
+    town = Town()
+    old = town.installed()
+    town.objects["Deployment", f"digits-{old}"]["spec"]["replicas"] = 7
+    town.objects["Service", "digits"]["spec"]["selector"] = {"app": "other"}
+    town.step()
+    assert town.objects["Deployment", f"digits-{old}"]["spec"]["replicas"] == 2
+    assert town.selected() == old
+
+
+def test_children_of_ours_that_are_not_planned_are_deleted_and_foreign_ones_are_not() -> None:
+    town = Town()
+    old = town.installed()
+    stray = copy.deepcopy(town.objects["Service", "digits"])
+    stray["metadata"]["name"] = "digits-leftover"
+    foreign = copy.deepcopy(stray)
+    foreign["metadata"] |= {"name": "foreign", "ownerReferences": [{"uid": "somebody-else"}]}
+    town.objects["Service", "digits-leftover"], town.objects["Service", "foreign"] = stray, foreign
+    made = town.step()
+    assert [ref.name for ref in made.delete] == ["digits-leftover"]
+    assert town.deployments() == {f"digits-{old}"}
+
+
+def test_a_failed_write_is_told_and_the_rollout_does_not_advance() -> None:
+    town = Town()
+    old = town.installed()
+    town.edit(model={"uri": "s3://models/digits-2.onnx", "format": "onnx", "maxBatchSize": 8})
+    town.step()
+    town.make_ready(town.service["status"]["rollout"]["candidateRevision"])
+    asked = plan(town.observed())
+    assert asked.verify is not None
+    ref = ObjectRef("v1", "Service", "demo", "digits")
+    problem = WriteProblem(ref, "NameConflict", "belongs to somebody else")
+    answer = Verification(asked.verify.revision, Verdict.PASSED)
+    failed = plan(town.observed(verification=answer, write_problems=(problem,)))
+    assert failed.status is not None
+    assert failed.status["rollout"]["stableRevision"] == old
+    assert failed.events == ()
+    assert failed.requeue_after is not None
+    [route] = [c for c in failed.status["conditions"] if c["type"] == "RouteReady"]
+    assert (route["status"], route["reason"]) == ("False", "NameConflict")
+
+
+def test_scaled_to_zero_is_said_and_not_called_ready() -> None:
+    town = Town()
+    old = town.installed()
+    town.edit(scaling={"mode": "Fixed", "replicas": 0})
+    town.step()
+    assert town.objects["Deployment", f"digits-{old}"]["spec"]["replicas"] == 0
+    town.objects["Deployment", f"digits-{old}"]["status"] = {"observedGeneration": 9}
+    town.step()
+    assert town.condition("Ready") == ("False", "ScaledToZero")
+
+
+def test_a_service_being_deleted_is_left_to_garbage_collection() -> None:
+    town = Town()
+    town.installed()
+    town.service["metadata"]["deletionTimestamp"] = "2026-11-01T12:00:00Z"
+    assert plan(town.observed()) == Plan()
