@@ -153,12 +153,13 @@ def test_no_spec_breaks_the_plan_and_no_plan_breaks_kubernetes(
         STRICT[manifest["kind"]].model_validate(manifest)
     assert made.status is not None
     assert made.status["conditions"][0]["type"] == "Ready"
-    _second_pass(spec, accelerator, made.apply, made.status)
+    _second_pass(spec, accelerator, digest, made.apply, made.status)
 
 
 def _second_pass(
     spec: dict[str, Any],
     accelerator: dict[str, Any] | None,
+    digest: str | None,
     manifests: tuple[dict[str, Any], ...],
     status: Any,
 ) -> None:
@@ -176,7 +177,7 @@ def _second_pass(
             spec,
             accelerator,
             service={"kind": "InferenceService", "metadata": meta, "spec": spec, "status": status},
-            references={("Secret", "s3"): "d" * 64},
+            references={("Secret", "s3"): digest},
             deployments=of("Deployment"),
             services=of("Service"),
             disruption_budgets=of("PodDisruptionBudget"),

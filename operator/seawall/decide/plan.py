@@ -61,7 +61,7 @@ def plan(observed: Observed) -> Plan:
         step,
         previous if problems else step.state,
         replicas,
-        wanted and wanted.inputs,
+        wanted.inputs if wanted else None,
     )
     return Plan(
         apply=manifests,
