@@ -37,7 +37,7 @@ bench: setup ## figures beside their floor, in one run
 	$(PY) bench/reconcile.py
 
 crds: setup ## write the CustomResourceDefinitions and what is generated from the models
-	seawall crd --out crds
+	$(PY) -m seawall.api.generated .
 
 golden: setup ## rewrite the golden files; the review reads the difference
 	$(PY) tests/golden/regenerate.py

@@ -1,0 +1,27 @@
+"""Which files of the repository are written from the models, and with what; a test holds them to it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from seawall.api import catalogue, crd, reference
+
+
+def files() -> dict[str, str]:
+    """Path from the repository's root -> content."""
+    made = {f"{folder}/{n}": t for folder in ("crds", "charts/seawall/crds") for n, t in crd.files().items()}
+    made["charts/seawall/files/acceleratorclasses.yaml"] = catalogue.text()
+    made["docs/api.md"] = reference.markdown()
+    return made
+
+
+def write(root: Path) -> None:
+    for name, text in files().items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]))

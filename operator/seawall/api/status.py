@@ -1,0 +1,173 @@
+"""InferenceService status: what the operator knows. Written by the operator alone: shapes, no rules."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from seawall.api.fields import Model
+
+KEYED_BY_TYPE: dict[str, Any] = {
+    "x-kubernetes-list-type": "map",
+    "x-kubernetes-list-map-keys": ["type"],
+}
+ATOMIC: dict[str, Any] = {"x-kubernetes-list-type": "atomic"}
+Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+
+
+class Condition(Model):
+    """One statement about the service, positive when all is well."""
+
+    type: str
+    status: Literal["True", "False", "Unknown"]
+    reason: str
+    message: str = ""
+    last_transition_time: Time
+    observed_generation: int | None = None
+
+
+class RejectedPreset(Model):
+    """A preset that was tried and not served."""
+
+    preset: str
+    reason: str
+
+
+class AccuracyStatus(Model):
+    """What the evaluation data showed."""
+
+    metric: str | None = None
+    value: str | None = None
+    low: str | None = Field(None, description="Lower confidence bound of the value.")
+    floor: str | None = None
+    samples: int | None = None
+
+
+class ModelStatus(Model):
+    """The model as it is served."""
+
+    sha256: str | None = None
+    preset: str | None = None
+    build_ref: str | None = None
+    original_bytes: int | None = None
+    compressed_bytes: int | None = None
+    compression_ratio: str | None = None
+    accuracy: AccuracyStatus | None = None
+    rejected_presets: list[RejectedPreset] | None = Field(None, max_length=32, json_schema_extra=ATOMIC)
+
+
+class SloStatus(Model):
+    """The objective and how it is met."""
+
+    target: str | None = None
+    p99: str | None = None
+    attainment: str | None = Field(None, description="Share of requests within the target.")
+    error_budget_remaining: str | None = None
+    window: str | None = None
+    source: str | None = Field(None, description="Where it is measured: Gateway, Triton or TritonSummary.")
+
+
+class ScalingStatus(Model):
+    """How many replicas, and why."""
+
+    mode: str | None = None
+    desired_replicas: int | None = None
+    demand_rps: str | None = None
+    capacity_rps: str | None = None
+    reason: str | None = None
+
+
+class Evidence(Model):
+    """What the analysis knows about one metric; numbers are decimal strings."""
+
+    metric: str
+    rel_up: list[str] | None = Field(None, max_length=16, json_schema_extra=ATOMIC)
+    rel_down: list[str] | None = Field(None, max_length=16, json_schema_extra=ATOMIC)
+    successes: str | None = Field(None, alias="S")
+    failures: str | None = Field(None, alias="F")
+    candidate_requests: int | None = Field(None, alias="nC")
+    stable_requests: int | None = Field(None, alias="nS")
+    log_e_rollback: str | None = Field(None, alias="logERollback")
+    log_e_pass: str | None = Field(None, alias="logEPass")
+
+
+class RejectedRevision(Model):
+    """The last revision that did not make it; it stays rejected until it is changed or retried."""
+
+    revision: str
+    reason: str
+    message: str | None = None
+    at: Time | None = None
+
+
+class PastRevision(Model):
+    """A revision that served or was rejected."""
+
+    revision: str
+    outcome: str | None = None
+    reason: str | None = None
+    started_at: Time | None = None
+    finished_at: Time | None = None
+
+
+class RolloutStatus(Model):
+    """Which revision serves, which one is on its way, and how far it got."""
+
+    id: str | None = None
+    phase: str | None = None
+    step: int | None = None
+    step_started_at: Time | None = None
+    stable_revision: str | None = None
+    candidate_revision: str | None = None
+    trigger: str | None = Field(None, description="Who asked for the candidate: Spec or Platform.")
+    started_at: Time | None = Field(None, description="When the candidate was first brought up.")
+    switched_at: Time | None = Field(None, description="When traffic moved to the stable revision.")
+    last_rejected: RejectedRevision | None = None
+    desired_weight: int | None = Field(None, description="Percent of traffic meant for the candidate.")
+    observed_weight: int | None = Field(None, description="Percent of traffic that the candidate gets.")
+    route_generation: int | None = None
+    last_window_end: int | None = None
+    design_effect: str | None = None
+    evidence: list[Evidence] | None = Field(
+        None,
+        max_length=8,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["metric"]},
+    )
+    last_command: str | None = None
+    history: list[PastRevision] | None = Field(None, max_length=20, json_schema_extra=ATOMIC)
+
+
+class EfficiencyStatus(Model):
+    """What a thousand requests cost."""
+
+    cost_per_1k: str | None = Field(None, alias="costPer1k")
+    joules_per_1k: str | None = Field(None, alias="joulesPer1k")
+    estimated: bool | None = None
+
+
+class Endpoints(Model):
+    """Where clients find the model inside the cluster."""
+
+    http: str | None = None
+    grpc: str | None = None
+
+
+class InferenceServiceStatus(Model):
+    """What the operator knows about the service."""
+
+    observed_generation: int | None = Field(None, description="Generation of the spec that this is about.")
+    conditions: list[Condition] | None = Field(
+        None,
+        max_length=32,
+        description="Ready, SpecAccepted, ModelReady and the rest; a False one says what to do.",
+        json_schema_extra=KEYED_BY_TYPE,
+    )
+    model: ModelStatus | None = None
+    slo: SloStatus | None = None
+    replicas: int | None = Field(None, description="Pods of the stable revision.")
+    selector: str | None = Field(None, description="Label selector of those pods, for the scale subresource.")
+    scaling: ScalingStatus | None = None
+    rollout: RolloutStatus | None = None
+    efficiency: EfficiencyStatus | None = None
+    endpoints: Endpoints | None = None
