@@ -1,0 +1,93 @@
+"""Names, labels and owner references that every object of Seawall carries; the one place that spells them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+GROUP = "serving.seawall.dev"
+API_VERSION = f"{GROUP}/v1alpha1"
+KIND = "InferenceService"
+
+MANAGED_BY = "app.kubernetes.io/managed-by"
+COMPONENT = "app.kubernetes.io/component"
+MANAGER = "seawall"
+MODEL_SERVER = "model-server"
+SERVICE_LABEL = f"{GROUP}/inferenceservice"
+REVISION_LABEL = f"{GROUP}/revision"
+
+APPLIED_ANNOTATION = f"{GROUP}/applied"
+INPUTS_ANNOTATION = f"{GROUP}/revision-inputs"
+
+TRITON_CONTAINER = "triton"
+FETCH_CONTAINER = "fetch"
+HTTP_PORT = 8000
+GRPC_PORT = 8001
+METRICS_PORT = 8002
+
+SERVICE_ACCOUNT = "seawall-model"
+NETWORK_POLICY = "seawall-models"
+WITHHELD = "withheld"
+"""Selector value that matches no revision: a Service that must send nobody anywhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The InferenceService that a child belongs to."""
+
+    name: str
+    namespace: str
+    uid: str
+
+    def reference(self) -> dict[str, Any]:
+        return {
+            "apiVersion": API_VERSION,
+            "kind": KIND,
+            "name": self.name,
+            "uid": self.uid,
+            "controller": True,
+            "blockOwnerDeletion": True,
+        }
+
+
+def common_labels() -> dict[str, str]:
+    return {MANAGED_BY: MANAGER, COMPONENT: MODEL_SERVER}
+
+
+def child_labels(owner: Owner) -> dict[str, str]:
+    return {**common_labels(), SERVICE_LABEL: owner.name}
+
+
+def revision_labels(owner: Owner, revision: str) -> dict[str, str]:
+    return {**child_labels(owner), REVISION_LABEL: revision}
+
+
+def service_selector(owner: Owner) -> dict[str, str]:
+    """All pods of a service, of whatever revision."""
+    return {SERVICE_LABEL: owner.name}
+
+
+def revision_selector(owner: Owner, revision: str) -> dict[str, str]:
+    return {SERVICE_LABEL: owner.name, REVISION_LABEL: revision}
+
+
+def label_selector(labels: dict[str, str]) -> str:
+    """As the API's query parameter and the scale subresource spell it."""
+    return ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
+
+
+def deployment_name(service: str, revision: str) -> str:
+    return f"{service}-{revision}"
+
+
+def headless_name(service: str) -> str:
+    return f"{service}-headless"
+
+
+def metadata(owner: Owner, name: str, labels: dict[str, str]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "namespace": owner.namespace,
+        "labels": labels,
+        "ownerReferences": [owner.reference()],
+    }

@@ -1,0 +1,41 @@
+"""The two Services of an InferenceService: one address for clients, one name per pod for gRPC balancing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from seawall.desired import names
+from seawall.desired.canonical import stamped
+from seawall.desired.names import Owner
+
+
+def build_service(owner: Owner, revision: str | None) -> dict[str, Any]:
+    """`revision` is the one that is served; None sends nobody anywhere."""
+    return _service(owner, owner.name, revision, {"type": "ClusterIP"}, ("http", "grpc"))
+
+
+def build_headless_service(owner: Owner, revision: str | None) -> dict[str, Any]:
+    """Resolves to the pods themselves: gRPC clients balance over them, Prometheus finds the metrics."""
+    return _service(
+        owner, names.headless_name(owner.name), revision, {"clusterIP": "None"}, ("http", "grpc", "metrics")
+    )
+
+
+_PORTS = {"http": names.HTTP_PORT, "grpc": names.GRPC_PORT, "metrics": names.METRICS_PORT}
+
+
+def _service(
+    owner: Owner, name: str, revision: str | None, kind: dict[str, Any], ports: tuple[str, ...]
+) -> dict[str, Any]:
+    return stamped(
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": names.metadata(owner, name, names.child_labels(owner)),
+            "spec": {
+                **kind,
+                "selector": names.revision_selector(owner, revision or names.WITHHELD),
+                "ports": [{"name": p, "port": _PORTS[p], "targetPort": p, "protocol": "TCP"} for p in ports],
+            },
+        }
+    )

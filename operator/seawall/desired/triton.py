@@ -1,0 +1,142 @@
+"""What Triton is told: command line, probes and ModelConfig, gated by the server's release.
+
+The figures and traps behind each choice were measured on real servers; docs/models.md explains them to users.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from seawall.api.units import parse_duration
+from seawall.desired.inputs import RevisionInputs
+from seawall.desired.versions import ALLOW_CLIENT_SHM, HISTOGRAMS, HTTP_MAX_INPUT_SIZE, at_least
+
+MODELS_PATH = "/models"
+EXIT_TIMEOUT_SECONDS = 20
+"""Idle keep-alive connections hold Triton's shutdown for this whole time, so it is kept small."""
+PRE_STOP_SECONDS = 10
+"""Triton closes its listeners at once on SIGTERM; endpoints need this long to forget the pod everywhere."""
+GRACE_PERIOD_SECONDS = PRE_STOP_SECONDS + EXIT_TIMEOUT_SECONDS + 5
+HISTOGRAM = "nv_inference_first_response_histogram_ms"
+BUCKET_RATIOS = (0.25, 0.5, 0.75, 0.9, 1.25, 1.5, 2, 4)
+QUEUE_TIMEOUT_SLOS = 4
+"""A request that waited this many SLOs is refused: it lies beyond the last latency bucket, and its client has
+likely gone. A timeout of one SLO would turn every short stall into errors instead of a few late answers."""
+LEAST_QUEUE = 128
+BACKENDS = {"onnx": "onnxruntime", "python": "python", "tensorrt": "tensorrt"}
+INSTANCE_KINDS = {"gpu": "KIND_GPU", "cpu": "KIND_CPU", "tpu": "KIND_CPU"}
+ASSUMED_BATCH = 8
+"""Batch size to reckon with where the fetcher picks it from the model itself."""
+
+
+def server_args(inputs: RevisionInputs) -> list[str]:
+    runtime = inputs.platform["runtime"]
+    version = runtime["tritonVersion"]
+    args = [
+        f"--model-repository={MODELS_PATH}",
+        f"--exit-timeout-secs={EXIT_TIMEOUT_SECONDS}",
+    ]
+    if inputs.user["model"]["format"] == "onnx":
+        # The fetcher writes inputs and outputs too: the file says everything, and Triton adds no guesses.
+        args.append("--disable-auto-complete-config")
+    if inputs.platform["type"] != "gpu":
+        args.append("--allow-gpu-metrics=false")
+    if at_least(version, HISTOGRAMS):
+        args.append("--metrics-config=histogram_latencies=true")
+    else:
+        args.append("--metrics-config=summary_latencies=true")
+        args.append("--metrics-config=summary_quantiles=0.5:0.05,0.95:0.01,0.99:0.001")
+    if at_least(version, HTTP_MAX_INPUT_SIZE):
+        args.append(f"--http-max-input-size={64 * 2**20}")
+    if at_least(version, ALLOW_CLIENT_SHM):
+        args.append("--allow-client-shm=false")
+    return [*args, *runtime.get("args", ())]
+
+
+def ready_path(name: str, model_format: str) -> str:
+    """Readiness of the model: the whole server turns unready when any one version fails to load."""
+    if model_format == "repository":
+        return f"/v2/models/{name}/ready"  # versions are whatever the repository brings
+    return f"/v2/models/{name}/versions/1/ready"
+
+
+def probes(name: str, model_format: str) -> dict[str, Any]:
+    ready = {"httpGet": {"path": ready_path(name, model_format), "port": "http"}}
+    live = {"httpGet": {"path": "/v2/health/live", "port": "http"}}
+    return {
+        # Every second, because a pod's first answer waits for it; for ten minutes, because engines are large.
+        "startupProbe": {**ready, "periodSeconds": 1, "timeoutSeconds": 2, "failureThreshold": 600},
+        "readinessProbe": {**ready, "periodSeconds": 3, "timeoutSeconds": 2, "failureThreshold": 3},
+        "livenessProbe": {**live, "periodSeconds": 10, "timeoutSeconds": 5, "failureThreshold": 6},
+    }
+
+
+def model_config(inputs: RevisionInputs) -> dict[str, Any]:
+    """Triton's ModelConfig as protobuf-JSON with the schema's own field names.
+
+    Name, metric tags, inputs, outputs and warm-up are added by the fetcher, which sees the model. Of a
+    repository, which brings its own config, only what the spec says explicitly is changed.
+    """
+    model_format = inputs.user["model"]["format"]
+    config: dict[str, Any] = {}
+    if model_format in BACKENDS:
+        config["backend"] = BACKENDS[model_format]
+    if "maxBatchSize" in inputs.user["model"]:
+        config["max_batch_size"] = inputs.user["model"]["maxBatchSize"]
+    as_it_is = model_format == "repository"
+    if not as_it_is or "batching" in inputs.user:
+        config["dynamic_batching"] = _dynamic_batching(inputs)
+    if not as_it_is or "instances" in inputs.user:
+        kind = INSTANCE_KINDS[inputs.platform["type"]]
+        config["instance_group"] = [{"kind": kind, "count": inputs.user.get("instances", 1)}]
+    if at_least(inputs.platform["runtime"]["tritonVersion"], HISTOGRAMS):
+        config["model_metrics"] = {
+            "metric_control": [
+                {
+                    "metric_identifier": {"family": HISTOGRAM},
+                    "histogram_options": {"buckets": latency_buckets(parse_duration(inputs.slo))},
+                }
+            ]
+        }
+    return config
+
+
+def _dynamic_batching(inputs: RevisionInputs) -> dict[str, Any]:
+    """No preferred sizes, and no delay unless asked for: a delay is added one to one at low load."""
+    batching = inputs.user.get("batching", {})
+    slo = parse_duration(inputs.slo)
+    config: dict[str, Any] = {
+        "default_queue_policy": {
+            "timeout_action": "REJECT",
+            "default_timeout_microseconds": round(QUEUE_TIMEOUT_SLOS * slo * 1e6),
+            "allow_timeout_override": True,
+            "max_queue_size": batching.get("maxQueueSize", _queue_size(inputs, slo)),
+        }
+    }
+    delay = round(parse_duration(batching.get("maxQueueDelay", "0us")) * 1e6)
+    if delay:
+        config["max_queue_delay_microseconds"] = delay
+    return config
+
+
+def _queue_size(inputs: RevisionInputs, slo: float) -> int:
+    """Requests that could be answered within the SLO at one full batch per millisecond and instance.
+
+    Hardly any model is faster, so nobody further behind can be in time.
+    """
+    batch = max(1, inputs.user["model"].get("maxBatchSize", ASSUMED_BATCH))
+    devices = inputs.user["accelerator"].get("count", 1)
+    in_time = batch * devices * inputs.user.get("instances", 1) * math.ceil(slo * 1000)
+    return min(max(LEAST_QUEUE, int(in_time)), 65536)
+
+
+def latency_buckets(slo: float) -> list[int]:
+    """Upper edges in whole milliseconds, around the SLO (in seconds).
+
+    Triton floors a latency to whole milliseconds, so `le=20` would count 20.9 ms as good: the edge that
+    stands for the SLO is the last whole millisecond below it.
+    """
+    milliseconds = round(slo * 1000, 6)
+    edges = {math.ceil(milliseconds) - 1, *(math.floor(milliseconds * ratio) for ratio in BUCKET_RATIOS)}
+    return sorted(edge for edge in edges if edge >= 1 or edge == math.ceil(milliseconds) - 1)

@@ -1,0 +1,170 @@
+"""The Deployment and its neighbours: security, shutdown, sources, devices."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from seawall.api.v1alpha1 import AcceleratorClassSpec, InferenceServiceSpec
+from seawall.desired.deployment import build_deployment
+from seawall.desired.disruption import build_disruption_budget
+from seawall.desired.inputs import Platform, RevisionInputs, revision_inputs
+from seawall.desired.names import Owner
+from seawall.desired.service import build_headless_service, build_service
+from seawall.desired.shared import build_network_policy, build_service_account
+from seawall.fetch.order import parse_order
+
+OWNER = Owner("digits", "vision", "u-1")
+CPU = {"type": "cpu", "runtime": {"image": "t", "tritonVersion": "24.10"}}
+GPU = {
+    "type": "gpu",
+    "resourceName": "nvidia.com/gpu",
+    "nodeSelector": {"gpu": "l4"},
+    "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}],
+    "runtime": {"image": "t", "tritonVersion": "26.06"},
+}
+
+
+def inputs(kind: dict[str, Any] | None = None, **spec: Any) -> RevisionInputs:
+    whole = {
+        "model": {"uri": "s3://m/a.onnx"},
+        "accelerator": {"class": "x"},
+        "slo": {"p99": "20ms"},
+        **spec,
+    }
+    return revision_inputs(
+        InferenceServiceSpec.model_validate(whole),
+        "x",
+        AcceleratorClassSpec.model_validate(kind or CPU),
+        Platform("f"),
+        {},
+    )
+
+
+def pod(kind: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any]:
+    made: dict[str, Any] = build_deployment(OWNER, inputs(kind, **spec), 2)["spec"]["template"]["spec"]
+    return made
+
+
+def test_names_selectors_and_labels_agree() -> None:
+    made = build_deployment(OWNER, inputs(), 2)
+    revision = inputs().revision
+    assert made["metadata"]["name"] == f"digits-{revision}"
+    labels = made["spec"]["template"]["metadata"]["labels"]
+    assert made["spec"]["selector"]["matchLabels"].items() <= labels.items()
+    for service in (build_service(OWNER, revision), build_headless_service(OWNER, revision)):
+        assert service["spec"]["selector"].items() <= labels.items()
+    budget = build_disruption_budget(OWNER, 2)
+    assert budget["spec"]["selector"]["matchLabels"].items() <= labels.items()
+    policy = build_network_policy("vision")
+    assert policy["spec"]["podSelector"]["matchLabels"].items() <= labels.items()
+    assert pod()["serviceAccountName"] == build_service_account("vision")["metadata"]["name"]
+
+
+def test_a_withheld_service_selects_nobody() -> None:
+    selector = build_service(OWNER, None)["spec"]["selector"]
+    assert selector["serving.seawall.dev/revision"] == "withheld"
+
+
+def test_one_inputs_one_manifest() -> None:
+    again = RevisionInputs.from_annotation(inputs().to_annotation())
+    assert build_deployment(OWNER, again, 2) == build_deployment(OWNER, inputs(), 2)
+
+
+def test_every_container_is_restricted() -> None:
+    made = pod(model={"uri": "pvc://claim/a.onnx", "credentialsSecret": "s"})
+    assert made["securityContext"]["runAsNonRoot"] is True
+    assert made["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert made["automountServiceAccountToken"] is False
+    for container in (*made["initContainers"], *made["containers"]):
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "runAsNonRoot": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+
+
+def test_the_server_sees_the_model_read_only_and_no_credentials() -> None:
+    made = pod(model={"uri": "pvc://claim/dir/a.onnx", "credentialsSecret": "s3"})
+    fetch, server = made["initContainers"][0], made["containers"][0]
+    assert {m["name"] for m in server["volumeMounts"]} == {"models", "shm", "tmp"}
+    assert next(m for m in server["volumeMounts"] if m["name"] == "models")["readOnly"] is True
+    assert fetch["envFrom"] == [{"secretRef": {"name": "s3"}}]
+    mounts = {m["name"]: m for m in fetch["volumeMounts"]}
+    assert mounts["credentials"]["mountPath"] == "/var/run/seawall/credentials"
+    assert mounts["source"] == {"name": "source", "mountPath": "/source", "readOnly": True}
+    source = next(v for v in made["volumes"] if v["name"] == "source")
+    assert source["persistentVolumeClaim"] == {"claimName": "claim", "readOnly": True}
+
+
+def test_every_mount_has_its_volume() -> None:
+    for model in ({"uri": "s3://m/a.onnx"}, {"uri": "pvc://c/a.onnx", "credentialsSecret": "s"}):
+        made = pod(model=model)
+        volumes = {v["name"] for v in made["volumes"]}
+        for container in (*made["initContainers"], *made["containers"]):
+            assert {m["name"] for m in container["volumeMounts"]} <= volumes
+
+
+def test_the_fetcher_understands_the_order_even_with_dollars() -> None:
+    model = {"uri": "s3://m/$(HOME)/a.onnx", "sha256": "0" * 64, "config": {"parameters": {"a": "$(X)"}}}
+    value = pod(model=model)["initContainers"][0]["env"][0]["value"]
+    assert "$" not in value
+    order = parse_order(value)
+    assert order.uri == "s3://m/$(HOME)/a.onnx"
+    assert order.override == {"parameters": {"a": "$(X)"}}
+    assert (order.name, order.format, order.triton_version) == ("digits", "onnx", "24.10")
+    assert order.config["backend"] == "onnxruntime"
+    assert order.sha256 == "0" * 64
+
+
+def test_devices_come_from_the_class() -> None:
+    made = pod(GPU, accelerator={"class": "x", "count": 4})
+    resources = made["containers"][0]["resources"]
+    assert resources["limits"] == {"nvidia.com/gpu": "4"}
+    assert resources["requests"]["nvidia.com/gpu"] == "4"
+    assert made["nodeSelector"] == {"gpu": "l4"}
+    assert made["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists"}]
+    assert "resources" not in made["initContainers"][0] or "nvidia.com/gpu" not in str(
+        made["initContainers"][0]["resources"]
+    )
+
+
+def test_a_cpu_pod_has_defaults_that_fit_a_small_node() -> None:
+    assert pod()["containers"][0]["resources"] == {
+        "requests": {"cpu": "250m", "memory": "512Mi"},
+        "limits": {"memory": "2Gi"},
+    }
+    assert "nodeSelector" not in pod()
+
+
+def test_threads_follow_the_cores_that_a_pod_template_requests() -> None:
+    env = {e["name"]: e for e in pod()["containers"][0]["env"]}
+    for name in ("OMP_NUM_THREADS", "SEAWALL_INTRA_OP_THREADS"):
+        assert env[name]["valueFrom"]["resourceFieldRef"] == {
+            "containerName": "triton",
+            "resource": "requests.cpu",
+            "divisor": "1",
+        }
+
+
+def test_an_update_of_replicas_leaves_the_pod_template_alone() -> None:
+    two, three = build_deployment(OWNER, inputs(), 2), build_deployment(OWNER, inputs(), 3)
+    assert two["spec"]["template"] == three["spec"]["template"]
+    assert two["metadata"]["annotations"] != three["metadata"]["annotations"]
+
+
+@pytest.mark.parametrize(("replicas", "most"), [(0, 1), (1, 1), (2, 1), (19, 1), (20, 2), (100, 10)])
+def test_a_drain_is_never_blocked_for_ever(replicas: int, most: int) -> None:
+    spec = build_disruption_budget(OWNER, replicas)["spec"]
+    assert spec["maxUnavailable"] == most
+    assert spec["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
+
+
+def test_the_network_policy_lets_in_inference_and_metrics_only() -> None:
+    spec = build_network_policy("vision")["spec"]
+    assert spec["policyTypes"] == ["Ingress"]
+    assert [p["port"] for p in spec["ingress"][0]["ports"]] == [8000, 8001, 8002]
+    assert len(json.dumps(spec["ingress"][0])) == len(json.dumps({"ports": spec["ingress"][0]["ports"]}))
