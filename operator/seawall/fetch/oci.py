@@ -1,0 +1,174 @@
+"""oci:// sources: a model pushed to a registry as an artefact, one file or tar per layer."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+from seawall.fetch.https import basic
+from seawall.fetch.order import Credentials
+from seawall.fetch.problem import FetchProblem, Reason, invalid_model, not_found
+from seawall.fetch.sources import RemoteFile, checked_path
+from seawall.fetch.web import Web, body, small_body
+
+MANIFEST_TYPES = (
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+)
+INDEX_TYPES = (
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+)
+TITLE = "org.opencontainers.image.title"
+_URI = re.compile(
+    r"oci://(?P<host>[^/]+)/(?P<name>[a-z0-9]+(?:[._/-]+[a-z0-9]+)*)"
+    r"(?:@(?P<digest>sha256:[0-9a-f]{64})|:(?P<tag>[A-Za-z0-9_][A-Za-z0-9._-]{0,127}))?"
+)
+_PARAMETER = re.compile(r'(\w+)="([^"]*)"')
+
+
+def artefact_files(uri: str, credentials: Credentials) -> list[RemoteFile]:
+    match = _URI.fullmatch(uri)
+    if match is None:
+        raise not_found(f"{uri} does not look like oci://registry.example.com/team/model:tag")
+    registry = _Registry(match["host"], match["name"], credentials)
+    reference = match["digest"] or match["tag"] or "latest"
+    manifest = registry.manifest(reference, uri)
+    layers = manifest.get("layers")
+    if not isinstance(layers, list) or not layers:
+        raise invalid_model(f"{uri} has no layers")
+    titled = [_title(layer) for layer in layers]
+    if len(layers) > 1 and not all(titled):
+        raise invalid_model(f"{uri} is an image of {len(layers)} layers and not a model artefact")
+    return [
+        registry.layer(layer, title or _plain_name(layer))
+        for layer, title in zip(layers, titled, strict=True)
+    ]
+
+
+def _title(layer: dict[str, Any]) -> str | None:
+    title = (layer.get("annotations") or {}).get(TITLE)
+    return str(checked_path(title)) if isinstance(title, str) and title else None
+
+
+def _plain_name(layer: dict[str, Any]) -> str:
+    """A layer without a title is a tar if its media type says so, else the model file itself."""
+    media = str(layer.get("mediaType", ""))
+    if "tar" not in media:
+        return "model"
+    return "model.tar.gz" if "gzip" in media else "model.tar"
+
+
+@dataclass(slots=True)
+class _Registry:
+    host: str
+    name: str
+    credentials: Credentials
+    _token: str | None = None
+
+    @property
+    def _scheme(self) -> str:
+        return "http" if self.credentials.flag("OCI_PLAIN_HTTP") else "https"
+
+    @property
+    def _web(self) -> Web:
+        return Web(frozenset({self.host}) if self._scheme == "http" else frozenset())
+
+    def manifest(self, reference: str, uri: str) -> dict[str, Any]:
+        content = self._get(f"manifests/{reference}", ", ".join((*MANIFEST_TYPES, *INDEX_TYPES)))
+        if reference.startswith("sha256:"):
+            _require_digest(content, reference, uri)
+        try:
+            found = json.loads(content)
+        except ValueError as error:
+            raise FetchProblem(Reason.FETCH_FAILED, f"{uri}: the manifest is no JSON") from error
+        if not isinstance(found, dict):
+            raise FetchProblem(Reason.FETCH_FAILED, f"{uri}: the manifest is no object")
+        if found.get("mediaType") in INDEX_TYPES or "manifests" in found:
+            inner = found.get("manifests") or []
+            if len(inner) != 1:
+                raise invalid_model(f"{uri} is an index of {len(inner)} manifests; name one by its digest")
+            return self.manifest(str(inner[0]["digest"]), uri)
+        return found
+
+    def layer(self, layer: dict[str, Any], path: str) -> RemoteFile:
+        digest, size = str(layer.get("digest", "")), layer.get("size")
+        if not re.fullmatch("sha256:[0-9a-f]{64}", digest):
+            raise invalid_model(f"layer {path} has a digest that is not supported: {digest}")
+        url = self._url(f"blobs/{digest}")
+
+        def read() -> Iterator[bytes]:
+            with self._web.get(url, self._headers()) as response:
+                yield from body(response, url)
+
+        return RemoteFile(path, read, size if isinstance(size, int) else None, digest.removeprefix("sha256:"))
+
+    def _url(self, path: str) -> str:
+        return f"{self._scheme}://{self.host}/v2/{self.name}/{path}"
+
+    def _headers(self) -> dict[str, str]:
+        return {"Authorization": self._token} if self._token else {}
+
+    def _get(self, path: str, accept: str) -> bytes:
+        url = self._url(path)
+        for _ in range(2):
+            with self._web.get(url, {"Accept": accept, **self._headers()}, accept=(401,)) as response:
+                if response.status == 200:
+                    return small_body(response, url)
+                challenge = response.headers.get("WWW-Authenticate") or ""
+            if self._token is not None:
+                break
+            self._token = self._answer(challenge)
+        raise FetchProblem(Reason.CREDENTIALS_REFUSED, f"{self.host} refuses to show {self.name}")
+
+    def _answer(self, challenge: str) -> str:
+        """What the registry wants to see in Authorization."""
+        login = self._login()
+        kind, _, rest = challenge.partition(" ")
+        if kind.lower() == "basic" and login:
+            return basic(*login)
+        asked = dict(_PARAMETER.findall(rest))
+        if kind.lower() != "bearer" or "realm" not in asked:
+            raise FetchProblem(
+                Reason.CREDENTIALS_REFUSED,
+                f"{self.host} wants a login; put OCI_USERNAME and OCI_PASSWORD into credentialsSecret",
+            )
+        query = {k: asked[k] for k in ("service", "scope") if k in asked}
+        url = f"{asked['realm']}?{urlencode(query)}"
+        # The login goes where the registry says: at least over TLS, as Web demands.
+        headers = {"Authorization": basic(*login)} if login else {}
+        with self._web.get(url, headers) as response:
+            told = json.loads(small_body(response, url))
+        token = told.get("token") or told.get("access_token")
+        if not isinstance(token, str):
+            raise FetchProblem(Reason.CREDENTIALS_REFUSED, f"{urlsplit(url).netloc} gives no token")
+        return f"Bearer {token}"
+
+    def _login(self) -> tuple[str, str] | None:
+        user, password = self.credentials.get("OCI_USERNAME"), self.credentials.get("OCI_PASSWORD")
+        if user and password:
+            return user, password
+        return self._docker_login()
+
+    def _docker_login(self) -> tuple[str, str] | None:
+        """From a Secret of type kubernetes.io/dockerconfigjson."""
+        text = self.credentials.get(".dockerconfigjson")
+        if not text:
+            return None
+        try:
+            entry = json.loads(text)["auths"][self.host]
+        except (ValueError, KeyError, TypeError):
+            return None
+        user, password = entry.get("username"), entry.get("password")
+        return (user, password) if user and password else None
+
+
+def _require_digest(content: bytes, digest: str, uri: str) -> None:
+    found = hashlib.sha256(content).hexdigest()
+    if f"sha256:{found}" != digest:
+        raise FetchProblem(Reason.DIGEST_MISMATCH, f"{uri}: the manifest's digest is sha256:{found}")

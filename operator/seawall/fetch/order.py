@@ -1,0 +1,121 @@
+"""What to fetch and with what: the order in SEAWALL_FETCH, the credentials, and the limits of this run."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from seawall.fetch.problem import FetchProblem, Reason
+
+CREDENTIALS_FOLDER = Path("/var/run/seawall/credentials")
+FORMATS = ("onnx", "python", "repository", "tensorrt")
+_NAME = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    name: str
+    uri: str
+    format: str
+    triton_version: str
+    config: Mapping[str, Any]
+    """ModelConfig as the operator derived it from the spec"""
+    override: Mapping[str, Any] = field(default_factory=dict)
+    """spec.model.config"""
+    sha256: str | None = None
+
+    @property
+    def scheme(self) -> str:
+        return self.uri.partition("://")[0]
+
+
+def parse_order(text: str | None) -> Order:
+    """The operator writes this, so anything odd is a fault of ours; it is still said in a sentence."""
+    try:
+        raw = json.loads(text or "")
+        order = Order(
+            name=raw["name"],
+            uri=raw["uri"],
+            format=raw["format"],
+            triton_version=raw["tritonVersion"],
+            config=raw.get("config") or {},
+            override=raw.get("override") or {},
+            sha256=raw.get("sha256"),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise FetchProblem(
+            Reason.FETCH_FAILED, f"SEAWALL_FETCH does not hold an order as the operator writes it: {error!r}"
+        ) from error
+    if not isinstance(order.name, str) or _NAME.fullmatch(order.name) is None:
+        raise FetchProblem(Reason.FETCH_FAILED, f"SEAWALL_FETCH: {order.name!r} is no name for a model")
+    if order.format not in FORMATS:
+        raise FetchProblem(Reason.FETCH_FAILED, f"SEAWALL_FETCH: format {order.format!r} is not known")
+    return order
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Keys of the credentials Secret: from the environment, else from the folder it is mounted in."""
+
+    environment: Mapping[str, str]
+    folder: Path = CREDENTIALS_FOLDER
+
+    def get(self, *names: str) -> str | None:
+        """The first of these keys that has a value."""
+        for name in names:
+            value = self.environment.get(name) or self._file(name)
+            if value:
+                return value
+        return None
+
+    def _file(self, name: str) -> str | None:
+        try:
+            return (self.folder / name).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError):
+            return None
+
+    def flag(self, name: str) -> bool:
+        return (self.get(name) or "").lower() in ("1", "true", "yes")
+
+
+@dataclass(slots=True)
+class Budget:
+    """How much one fetch may write and how long it may take; every writer charges it as it goes."""
+
+    max_bytes: int
+    seconds: float
+    clock: Callable[[], float]
+    used: int = 0
+    started: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.started = self.clock()
+
+    @property
+    def elapsed(self) -> float:
+        return self.clock() - self.started
+
+    def charge(self, count: int) -> None:
+        self.used += count
+        if self.used > self.max_bytes:
+            raise FetchProblem(
+                Reason.NO_SPACE,
+                f"the model is larger than the {self.max_bytes} bytes that may be fetched;"
+                " raise SEAWALL_FETCH_MAX_BYTES and the volume `models` through spec.podTemplate",
+            )
+        self.check_time()
+
+    def refund(self, count: int) -> None:
+        self.used -= count
+
+    def check_time(self) -> None:
+        if self.elapsed > self.seconds:
+            raise FetchProblem(
+                Reason.FETCH_FAILED,
+                f"fetching took longer than {self.seconds:.0f} s;"
+                " raise SEAWALL_FETCH_TIMEOUT_SECONDS through spec.podTemplate if the source is slow",
+            )
