@@ -1,0 +1,120 @@
+"""`seawall operator`: runs the controller, in a cluster or against the current kubeconfig."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from seawall.settings import Settings
+
+EPILOG = """\
+example:
+  seawall operator --log-level DEBUG
+
+Everything else is set by environment variables named SEAWALL_..., see docs/operator.md.
+exit codes: 0 stopped by SIGTERM or SIGINT, 1 lost its lease or its watch, 2 cannot start
+"""
+
+
+def add(subparsers: argparse._SubParsersAction[Any]) -> None:
+    parser = subparsers.add_parser(
+        "operator",
+        help="run the controller",
+        description="Turns InferenceServices into Triton pods, until it is stopped.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--log-level", choices=["DEBUG", "INFO", "WARNING", "ERROR"], default=None)
+    parser.set_defaults(func=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from pydantic import ValidationError  # noqa: PLC0415
+
+    from seawall.runtime.telemetry import configure_logging  # noqa: PLC0415
+    from seawall.settings import Settings  # noqa: PLC0415
+
+    given = {"log_level": args.log_level} if args.log_level else {}
+    try:
+        settings = Settings(**given)
+    except ValidationError as error:
+        for problem in error.errors(include_url=False):
+            place = "_".join(str(part) for part in problem["loc"]).upper()
+            print(f"seawall operator: SEAWALL_{place}: {problem['msg']}", file=sys.stderr)
+        return 2
+    configure_logging(settings.log_level)
+    code = asyncio.run(_run(settings))
+    if code == 1:
+        # The lease may be somebody else's by now: nothing that still hangs about here may go on.
+        logging.shutdown()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
+async def _run(settings: Settings) -> int:
+    from kubernetes.aio.client.api_client import ApiClient  # noqa: PLC0415
+
+    from seawall.adapters.connection import NoCluster, configuration, watch_session  # noqa: PLC0415
+    from seawall.adapters.kube import KubeCluster  # noqa: PLC0415
+    from seawall.adapters.lease import KubeLease  # noqa: PLC0415
+    from seawall.adapters.modelconfig import TritonModelConfigSchema  # noqa: PLC0415
+    from seawall.adapters.triton import TritonInference  # noqa: PLC0415
+    from seawall.runtime.health import Health  # noqa: PLC0415
+    from seawall.runtime.operator import CannotStart, Operator, World  # noqa: PLC0415
+    from seawall.runtime.telemetry import Telemetry  # noqa: PLC0415
+
+    loop = asyncio.get_running_loop()
+    telemetry = Telemetry()
+    health = Health(loop.time, lambda: 0.0, lambda: 0.0, lambda: False)
+    try:
+        config = await configuration(pool=settings.workers + 8)
+    except NoCluster as none:
+        print(f"seawall operator: {none}", file=sys.stderr)
+        return 2
+    cluster = KubeCluster(
+        ApiClient(config),
+        counted=telemetry.call,
+        answered=health.answered,
+        writes_per_second=settings.writes_per_second,
+        write_burst=settings.write_burst,
+        read_timeout=settings.read_timeout_seconds,
+        write_timeout=settings.write_timeout_seconds,
+        instance=settings.identity,
+    )
+
+    async def open_session(seen: Callable[[str, Any, int], None]) -> tuple[str, Any]:
+        fresh = await configuration()
+        return fresh.host, await watch_session(fresh, seen)
+
+    world = World(
+        cluster,
+        KubeLease(cluster, settings.namespace, settings.lease_name),
+        TritonInference(),
+        TritonModelConfigSchema(),
+        open_session,
+    )
+    operator = Operator(settings, world, telemetry, health)
+    operator.on_signals = _on_signals
+    _on_signals(operator.stop)
+    try:
+        return await operator.run()
+    except CannotStart as problem:
+        logging.getLogger("seawall").critical("cannot start: %s", problem)
+        print(f"seawall operator: {problem}", file=sys.stderr)
+        return 2
+    finally:
+        await cluster.close()
+
+
+def _on_signals(stop: Callable[[], None]) -> None:
+    """Installed again after kopf's start, which puts its own in their place."""
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signum, stop)

@@ -1,0 +1,1 @@
+"""The moving parts: watch, store, queue, lease and the reconcile loop."""

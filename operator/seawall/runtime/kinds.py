@@ -1,0 +1,48 @@
+"""The kinds that the operator watches, and which of their objects are ours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from seawall.desired.names import API_VERSION, GROUP, MANAGED_BY, MANAGER
+
+OURS = f"{MANAGED_BY}={MANAGER}"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    api_version: str
+    kind: str
+    plural: str
+    selector: str = OURS
+    """which objects are watched; other people's are not even transferred"""
+    namespaced: bool = True
+
+    @property
+    def group_version(self) -> tuple[str, str]:
+        group, _, version = self.api_version.rpartition("/")
+        return group, version
+
+
+SERVICE = Kind(API_VERSION, "InferenceService", "inferenceservices", "")
+ACCELERATOR = Kind(API_VERSION, "AcceleratorClass", "acceleratorclasses", "", namespaced=False)
+DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
+K8S_SERVICE = Kind("v1", "Service", "services")
+DISRUPTION_BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
+POD = Kind("v1", "Pod", "pods")
+SERVICE_ACCOUNT = Kind("v1", "ServiceAccount", "serviceaccounts")
+NETWORK_POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
+
+CUSTOM = (SERVICE, ACCELERATOR)
+CHILDREN = (DEPLOYMENT, K8S_SERVICE, DISRUPTION_BUDGET, POD)
+SHARED = (SERVICE_ACCOUNT, NETWORK_POLICY)
+WATCHED = (*CUSTOM, *CHILDREN, *SHARED)
+BY_NAME: Mapping[str, Kind] = {kind.kind: kind for kind in WATCHED}
+
+CRD_NAMES = tuple(f"{kind.plural}.{GROUP}" for kind in CUSTOM)
+
+
+def labels_of(manifest: Mapping[str, Any]) -> Mapping[str, str]:
+    return manifest["metadata"].get("labels") or {}

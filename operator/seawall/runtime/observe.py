@@ -1,0 +1,112 @@
+"""The read phase: everything that one decision needs, from the store where it can, else from the API."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from pydantic import ValidationError
+
+from seawall.api.v1alpha1 import InferenceServiceSpec
+from seawall.decide.types import Key, Manifest, ObjectRef, Observed
+from seawall.desired.canonical import canonical_json
+from seawall.desired.inputs import Platform, referenced_objects
+from seawall.desired.names import SERVICE_LABEL
+from seawall.ports import ApiRejected, Clock, Cluster, ModelConfigSchema
+from seawall.runtime.kinds import CHILDREN, SERVICE, Kind
+from seawall.runtime.store import Store, accelerator_name
+
+UNREADABLE = "unreadable"
+
+
+class Observer:
+    def __init__(
+        self, cluster: Cluster, store: Store, schema: ModelConfigSchema, clock: Clock, platform: Platform
+    ) -> None:
+        self._cluster = cluster
+        self._store = store
+        self._schema = schema
+        self._clock = clock
+        self._platform = platform
+
+    async def stored(self, key: Key, service: Manifest) -> Observed:
+        """What the watch has told; asks the API only for Secrets and ConfigMaps that the spec names."""
+        spec = service.get("spec") or {}
+        return Observed(
+            service=service,
+            platform=self._platform,
+            now=self._clock.now(),
+            accelerator=self._store.accelerator(accelerator_name(service)),
+            shared=self._store.shared(key.namespace),
+            references=await self._references(key.namespace, spec),
+            config_problem=self._config_problem(spec),
+            **_fields(self._store.children(key)),
+        )
+
+    def again(self, key: Key, observed: Observed) -> Observed:
+        """The same service with its children as the store holds them now; asks nobody."""
+        return replace(
+            observed,
+            live=False,
+            verification=None,
+            shared=self._store.shared(key.namespace),
+            **_fields(self._store.children(key)),
+        )
+
+    async def live(self, key: Key, observed: Observed) -> Observed | None:
+        """The same with the service and its children read now: one GET, one LIST for each kind of child.
+
+        None when the service is gone or another one of its name has come.
+        """
+        ref = ObjectRef(SERVICE.api_version, SERVICE.kind, key.namespace, key.name)
+        service, *found = await asyncio.gather(
+            self._cluster.get(ref), *(self._listed(kind, key) for kind in CHILDREN)
+        )
+        if service is None or service["metadata"]["uid"] != observed.service["metadata"]["uid"]:
+            return None
+        by_kind = {kind.kind: items for kind, items in zip(CHILDREN, found, strict=True)}
+        return replace(observed, service=service, live=True, now=self._clock.now(), **_fields(by_kind))
+
+    async def _listed(self, kind: Kind, key: Key) -> Any:
+        selector = f"{SERVICE_LABEL}={key.name}"
+        items, _ = await self._cluster.list(kind.api_version, kind.kind, key.namespace, selector)
+        return items
+
+    async def _references(
+        self, namespace: str, spec: Mapping[str, Any]
+    ) -> Mapping[tuple[str, str], str | None]:
+        model = spec.get("model") or {}
+        if not spec.get("podTemplate") and not model.get("credentialsSecret"):
+            return {}
+        try:
+            named = sorted(referenced_objects(InferenceServiceSpec.model_validate(spec)))
+        except ValidationError:
+            return {}  # the plan refuses this spec, whatever it names
+        digests = await asyncio.gather(*(self._digest(namespace, kind, name) for kind, name in named))
+        return dict(zip(named, digests, strict=True))
+
+    async def _digest(self, namespace: str, kind: str, name: str) -> str | None:
+        try:
+            content = await self._cluster.get(ObjectRef("v1", kind, namespace, name))
+        except ApiRejected:
+            return UNREADABLE
+        if content is None:
+            return None
+        parts = {part: content[part] for part in ("data", "binaryData") if content.get(part)}
+        return hashlib.sha256(canonical_json(parts).encode()).hexdigest()
+
+    def _config_problem(self, spec: Mapping[str, Any]) -> str | None:
+        override = (spec.get("model") or {}).get("config")
+        return self._schema.problem(override) if override else None
+
+
+def _fields(by_kind: Mapping[str, Sequence[Manifest]]) -> dict[str, Any]:
+    return {
+        "deployments": by_kind["Deployment"],
+        "services": by_kind["Service"],
+        "disruption_budgets": by_kind["PodDisruptionBudget"],
+        "pods": by_kind["Pod"],
+    }

@@ -1,0 +1,245 @@
+"""The operator put together: watch, store, queue, workers, lease, health; and how they start and stop.
+
+The order matters. kopf's first LISTs come before our own, so that nothing deleted in between stays as a
+ghost; no worker starts before the store is whole, or a service would be seen without its children; and only
+the leader's workers run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+
+from seawall.decide.types import Key
+from seawall.desired.inputs import Platform
+from seawall.ports import ApiRejected, ApiUnavailable, Cluster, Inference, ModelConfigSchema
+from seawall.runtime.fence import Fenced
+from seawall.runtime.handlers import Relisting, Told, Watch, resync_forever
+from seawall.runtime.health import Health, health_app, metrics_app, serve
+from seawall.runtime.kinds import CRD_NAMES, CUSTOM, WATCHED, Kind
+from seawall.runtime.leader import Leader, LeaseApi, LeaseTimes
+from seawall.runtime.observe import Observer
+from seawall.runtime.pacing import Pacing
+from seawall.runtime.queue import WorkQueue
+from seawall.runtime.reconcile import Reconciler
+from seawall.runtime.store import Store
+from seawall.runtime.telemetry import Telemetry
+from seawall.runtime.verify import Verifier
+from seawall.settings import Settings
+
+logger = logging.getLogger(__name__)
+FIRST_LIST_SECONDS = 120.0
+Seen = Callable[[str, Any, int], None]
+OpenSession = Callable[[Seen], Awaitable[tuple[str, aiohttp.ClientSession]]]
+
+
+class CannotStart(Exception):
+    """In one sentence, why."""
+
+
+class SystemClock:
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What the operator talks to."""
+
+    cluster: Cluster
+    lease: LeaseApi
+    inference: Inference
+    schema: ModelConfigSchema
+    open_session: OpenSession
+
+
+class Operator:
+    def __init__(self, settings: Settings, world: World, telemetry: Telemetry, health: Health) -> None:
+        loop = asyncio.get_running_loop()
+        self._settings = settings
+        self._telemetry = telemetry
+        self.store = Store()
+        self.queue: WorkQueue[Key] = WorkQueue(clock=loop.time)
+        self.leader = Leader(
+            world.lease,
+            settings.identity,
+            LeaseTimes(
+                settings.lease_duration_seconds,
+                settings.lease_renew_deadline_seconds,
+                settings.lease_retry_seconds,
+            ),
+        )
+        self._cluster = world.cluster
+        fenced = Fenced(world.cluster, lambda: self.leader.leads)
+        self.pacing = Pacing(
+            services=lambda: self.store.service_count,
+            wake=self.queue.add,
+            wake_after=self.queue.add_after,
+            clock=loop.time,
+            slots=settings.platform_slots,
+            failure_hold=settings.platform_failure_hold_seconds,
+        )
+        self._reconciler = Reconciler(
+            cluster=fenced,
+            store=self.store,
+            observer=Observer(
+                fenced, self.store, world.schema, SystemClock(), Platform(fetcher_image=settings.image)
+            ),
+            verifier=Verifier(world.inference, self.queue.add, loop.time, settings.verification_wait_seconds),
+            pacing=self.pacing,
+            telemetry=telemetry,
+            wake=self.queue.add,
+        )
+        told = Told(self.store, self.queue.add)
+        self._relisting = Relisting(world.cluster, self.store, told, settings.watch_namespaces)
+        self.health = health
+        health.longest_run = lambda: self.queue.longest_run
+        health.oldest_wait = lambda: self.queue.oldest_wait
+        health.leads = lambda: self.leader.leads
+        telemetry.depth.set_function(lambda: len(self.queue.keys))
+        telemetry.leading.set_function(lambda: float(self.leader.leads))
+        self._stopping = asyncio.Event()
+        self.watch = Watch(
+            told=told,
+            relisted=self._kopf_listed,
+            asked=lambda kind: health.asked(kind.plural),
+            session=world.open_session,
+            counted=telemetry.call,
+            namespaces=settings.watch_namespaces,
+        )
+        self.on_signals: Callable[[Callable[[], None]], None] = lambda stop: None
+        """Set by whoever owns the process; called when kopf has put its own signal handlers in their place."""
+
+    def stop(self) -> None:
+        """Finish the runs in hand, give the lease back, end."""
+        self._stopping.set()
+
+    async def run(self) -> int:
+        """Exit code: 0 after stop(), 1 when the lease or the watch is lost."""
+        servers = await self._serve()
+        await self._check_definitions()
+        watching = asyncio.create_task(self.watch.run(), name="watch")
+        stopping = asyncio.create_task(self._stopping.wait(), name="stopping")
+        leading = asyncio.create_task(self._lead(), name="leading")
+        try:
+            await asyncio.wait({watching, stopping, leading}, return_when=asyncio.FIRST_COMPLETED)
+            return await self._ended(watching, stopping, leading)
+        finally:
+            stopping.cancel()
+            for server in servers:
+                await server.cleanup()
+            self.watch.stop()  # last: kopf waits for, and then cancels, every task that began after it
+            await asyncio.wait({watching}, timeout=2)
+
+    async def _ended(
+        self, watching: asyncio.Task[None], stopping: asyncio.Task[Any], leading: asyncio.Task[None]
+    ) -> int:
+        # kopf ends without an error only by a signal that came before our own handlers were in place.
+        if stopping.done() or (watching.done() and watching.exception() is None):
+            if not await self.queue.drain(self._settings.drain_seconds):
+                logger.warning("runs in hand were cut off after %.0f s", self._settings.drain_seconds)
+            leading.cancel()
+            await asyncio.wait({leading})
+            await self.leader.release()
+            logger.info("stopped")
+            return 0
+        if watching.done():
+            leading.cancel()
+            logger.critical("the watch has ended: %s", watching.exception())
+            return 1
+        if error := leading.exception():
+            raise error
+        return 1
+
+    async def _lead(self) -> None:
+        """Fills the store, waits for the lease, works until it is lost."""
+        await self._fill()
+        extras = [
+            asyncio.create_task(self._relisting.run(), name="relisting"),
+            asyncio.create_task(
+                resync_forever(self._relisting.repair, self._everything, self._pause), name="resync"
+            ),
+        ]
+        try:
+            await self.leader.acquire()
+            self.pacing.restore((key, self._status(key)) for key in self.store.services())
+            self._everything()
+            self.queue.start(self._settings.workers, self._reconciler)
+            self.health.started = True
+            await self.leader.keep()
+        finally:
+            for task in extras:
+                task.cancel()
+
+    async def _fill(self) -> None:
+        try:
+            async with asyncio.timeout(FIRST_LIST_SECONDS):
+                await self.watch.all_listed.wait()
+        except TimeoutError:
+            missing = sorted({kind.kind for kind in WATCHED} - self.watch.listed)
+            raise CannotStart(f"these kinds could not be listed: {', '.join(missing)}") from None
+        self.on_signals(self.stop)
+        for kind in WATCHED:
+            await self._patiently(partial(self._relisting.repair, kind, wake=False))
+        self.health.synced = True
+        gc.collect()
+        gc.freeze()  # the modules and the store's first load are here to stay; no collection walks them again
+        logger.info("the store is filled: %d objects, %d services", len(self.store), self.store.service_count)
+
+    async def _patiently(self, step: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                return await step()
+            except ApiRejected as refused:
+                raise CannotStart(f"the API server refuses a list: {refused.message}") from refused
+            except ApiUnavailable as trouble:
+                logger.warning("comes back later: %s", trouble)
+                await asyncio.sleep(1)
+
+    async def _check_definitions(self) -> None:
+        for kind, name in zip(CUSTOM, CRD_NAMES, strict=True):
+            await self._patiently(partial(self._defined, kind, name))
+
+    async def _defined(self, kind: Kind, name: str) -> None:
+        scope = next(iter(self._settings.watch_namespaces), None) if kind.namespaced else None
+        try:
+            await self._cluster.list(kind.api_version, kind.kind, scope)
+        except ApiRejected as refused:
+            raise CannotStart(
+                f"{kind.kind} cannot be listed ({refused.message}); is the CustomResourceDefinition {name}"
+                " installed (`seawall crd | kubectl apply -f -`) and may this account list it?"
+            ) from refused
+
+    def _kopf_listed(self, kind: Kind) -> None:
+        if self.health.synced:
+            self._relisting.ask(kind)
+
+    def _everything(self) -> None:
+        for key in self.store.services():
+            self.queue.add(key, live=False)
+        for namespace in self.store.shared_namespaces():
+            if not self.store.serves(namespace):
+                self.queue.add(Key(namespace, ""), live=False)
+
+    def _status(self, key: Key) -> dict[str, Any]:
+        return (self.store.service(key) or {}).get("status") or {}
+
+    def _pause(self) -> float:
+        return self._settings.resync_seconds * random.uniform(0.9, 1.1)  # noqa: S311 - not a secret
+
+    async def _serve(self) -> list[web.AppRunner]:
+        host = self._settings.listen_host
+        return [
+            await serve(health_app(self.health), host, self._settings.health_port),
+            await serve(metrics_app(self._telemetry), host, self._settings.metrics_port),
+        ]

@@ -1,0 +1,207 @@
+"""One look at one service: observe, decide, act - in that order, once each.
+
+The decision is made again only on better knowledge: when a model server has answered, when the plan moves
+traffic or deletes and wants to see the cluster itself, or when the API server has refused an object.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import replace
+
+from seawall.api.units import parse_duration
+from seawall.decide.plan import plan
+from seawall.decide.types import EventNote, Key, Manifest, ObjectRef, Observed, Plan
+from seawall.ports import ApiRejected, ApiUnavailable, Cluster
+from seawall.runtime.fence import LeaseLost
+from seawall.runtime.kinds import SERVICE
+from seawall.runtime.observe import Observer
+from seawall.runtime.pacing import Pacing
+from seawall.runtime.queue import RetryLater
+from seawall.runtime.store import Store
+from seawall.runtime.telemetry import ServiceFigures, Telemetry, current_key
+from seawall.runtime.verify import Verifier
+from seawall.runtime.writer import Writer
+
+logger = logging.getLogger(__name__)
+REPLANS = 4
+"""A plan may want an answer, then a live read, then the answer for what the live read showed."""
+
+_looking_at: ContextVar[Key | None] = ContextVar("looking_at", default=None)
+
+
+class Reconciler:
+    def __init__(
+        self,
+        *,
+        cluster: Cluster,
+        store: Store,
+        observer: Observer,
+        verifier: Verifier,
+        pacing: Pacing,
+        telemetry: Telemetry,
+        wake: Callable[[Key], None],
+    ) -> None:
+        self._cluster = cluster
+        self._store = store
+        self._observer = observer
+        self._verifier = verifier
+        self._pacing = pacing
+        self._telemetry = telemetry
+        self._wake = wake
+        self._writer = Writer(cluster, store, self._look_again)
+        self._status_echoes: dict[Key, tuple[Manifest, Manifest]] = {}
+
+    async def __call__(self, key: Key) -> float | None:
+        started = time.perf_counter()
+        current_key.set(str(key))
+        _looking_at.set(key)
+        result = "error"
+        try:
+            again = await (self._service(key) if key.name else self._namespace(key.namespace))
+            result = "requeued" if again is not None else "ok"
+            return again
+        except ApiUnavailable as trouble:
+            result = "retried"
+            logger.warning("comes back later: %s", trouble)
+            raise RetryLater(str(trouble), trouble.retry_after or 0.0) from trouble
+        except LeaseLost as lost:
+            result = "fenced"
+            raise RetryLater(str(lost)) from lost
+        finally:
+            current_key.set("")
+            self._telemetry.reconciles.labels(result).inc()
+            self._telemetry.seconds.observe(time.perf_counter() - started)
+
+    def _look_again(self) -> None:
+        key = _looking_at.get()
+        if key is not None:
+            self._wake(key)
+
+    async def _service(self, key: Key) -> float | None:
+        service = self._store.service(key)
+        if service is None or service["metadata"].get("deletionTimestamp"):
+            self._forget(key)
+            return None
+        observed, decided = await self._decide(key, await self._observer.stored(key, service))
+        if observed is None or decided is None:
+            return None
+        applied = self._writer.applied
+        problems = await self._writer.apply(observed.service, decided.apply)
+        if problems:
+            for problem in problems:
+                logger.warning("%s: %s: %s", problem.ref, problem.reason, problem.message)
+            decided = self._plan(key, replace(observed, write_problems=problems))
+        else:
+            await self._writer.delete(decided.delete)
+            if decided.delete or self._writer.applied != applied:
+                decided = self._settled(key, observed, decided)
+        await self._write_status(key, observed.service, decided)
+        return decided.requeue_after
+
+    def _settled(self, key: Key, observed: Observed, decided: Plan) -> Plan:
+        """The status as the next look would find it, now that the objects are written: one write, not two.
+
+        The next look's plan is asked for it, with this plan's rollout in place of the one read. When that
+        plan wants to do more than tell, it is left to the next look.
+        """
+        status = {
+            **(observed.service.get("status") or {}),
+            "rollout": (decided.status or {}).get("rollout") or {},
+        }
+        service = {**observed.service, "status": status}
+        after = self._observer.again(key, replace(observed, service=service))
+        settled = self._plan(key, after)
+        busy = settled.verify is not None or settled.delete or settled.needs_live_read
+        if busy or not self._writer.all_stand(service, settled.apply):
+            self._wake(key)
+            return decided
+        return replace(settled, events=(*decided.events, *settled.events))
+
+    async def _decide(self, key: Key, observed: Observed) -> tuple[Observed | None, Plan | None]:
+        decided = self._plan(key, observed)
+        for _ in range(REPLANS):
+            if decided.verify is not None and observed.verification is None:
+                uid = observed.service["metadata"]["uid"]
+                answer = await self._verifier.ask(key, uid, decided.verify)
+                if answer is None:
+                    return observed, decided
+                observed = replace(observed, verification=answer)
+            elif decided.needs_live_read and not observed.live:
+                live = await self._observer.live(key, observed)
+                if live is None:
+                    return None, None
+                observed = live
+            else:
+                return observed, decided
+            decided = self._plan(key, observed)
+        return observed, decided
+
+    def _plan(self, key: Key, observed: Observed) -> Plan:
+        """Asking for a platform slot and taking it is one step: nothing is awaited in between."""
+        decided = plan(replace(observed, platform_slot=self._pacing.may_start(key)))
+        status = decided.status or {}
+        rolled_back = (status.get("rollout") or {}).get("phase") == "RolledBack"
+        self._pacing.note(key, decided.platform_update, rolled_back=rolled_back)
+        self._telemetry.figures[key] = _figures(status)
+        return decided
+
+    async def _write_status(self, key: Key, service: Manifest, decided: Plan) -> None:
+        current = service.get("status") or {}
+        status = decided.status
+        if status is not None and status != current and self._status_echoes.get(key) != (status, current):
+            meta = service["metadata"]
+            ref = replace(ObjectRef.of(service), uid=meta["uid"])
+            self._store.begin_write(SERVICE, key.namespace, key.name)
+            result = None
+            try:
+                result = await self._cluster.apply_status(ref, status)
+            except ApiRejected as refused:
+                logger.error("the API server refuses the status: %s", refused.message)
+            finally:
+                if self._store.end_write(SERVICE, key.namespace, key.name, result):
+                    self._wake(key)
+            written = (result or {}).get("status") or {}
+            if result is not None and written != status:
+                self._status_echoes[key] = (status, written)
+            else:
+                self._status_echoes.pop(key, None)
+        for note in decided.events:
+            await self._record(service, note)
+
+    async def _record(self, service: Manifest, note: EventNote) -> None:
+        try:
+            await self._cluster.record(service, note)
+        except (ApiRejected, ApiUnavailable) as trouble:
+            logger.warning("an Event was not recorded: %s", trouble)
+
+    def _forget(self, key: Key) -> None:
+        """The service is gone or going; its children go with it, by garbage collection."""
+        self._pacing.forget(key)
+        self._telemetry.figures.pop(key, None)
+        self._status_echoes.pop(key, None)
+        if not self._store.serves(key.namespace) and self._store.shared(key.namespace):
+            self._wake(Key(key.namespace, ""))
+
+    async def _namespace(self, namespace: str) -> float | None:
+        """Removes the shared objects of a namespace in which no service is left."""
+        async with self._writer.namespace_lock(namespace):
+            if self._store.serves(namespace):
+                return None
+            services, _ = await self._cluster.list(SERVICE.api_version, SERVICE.kind, namespace)
+            if not services:
+                await self._writer.delete([ObjectRef.of(live) for live in self._store.shared(namespace)])
+        return None
+
+
+def _figures(status: Manifest) -> ServiceFigures:
+    rollout = status.get("rollout") or {}
+    target = (status.get("slo") or {}).get("target")
+    return ServiceFigures(
+        revision=rollout.get("stableRevision") or rollout.get("candidateRevision") or "",
+        slo_target_seconds=parse_duration(target) if target else None,
+        desired_replicas=(status.get("scaling") or {}).get("desiredReplicas"),
+    )

@@ -1,0 +1,296 @@
+"""What the watch has told, kept small: every reconcile reads from here, so that it costs the API nothing.
+
+Objects are kept as compact JSON rather than as trees of dicts: a Deployment takes a tenth of the memory, and
+each reader gets a copy of its own. Three sources feed the store - the watch, our own writes, and a LIST that
+repairs what a broken watch has missed - and none of them may take an object back to an older version.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from seawall.decide.types import Key, Manifest
+from seawall.desired.names import GROUP, SERVICE_LABEL
+from seawall.runtime.kinds import ACCELERATOR, BY_NAME, CHILDREN, SERVICE, SHARED, Kind
+
+Place = tuple[str, str, str]
+"""kind, namespace, name"""
+
+_POD_STATUS = (
+    "phase",
+    "podIP",
+    "reason",
+    "message",
+    "conditions",
+    "containerStatuses",
+    "initContainerStatuses",
+)
+
+
+@dataclass(slots=True)
+class _Entry:
+    version: str
+    uid: str
+    owner: str
+    """the service that it belongs to, by label; for a service, its accelerator class"""
+    body: bytes
+
+
+class Store:
+    def __init__(self) -> None:
+        self._entries: dict[Place, _Entry] = {}
+        self._owned: dict[tuple[str, str], set[Place]] = {}
+        self._users: dict[str, set[Key]] = {}
+        self._namespaces: dict[str, int] = {}
+        self._service_count = 0
+        self._writing: dict[Place, str] = {}
+        self._gone: dict[str, dict[Place, str]] = {}
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    # What the watch, a LIST or our own write tells.
+
+    def put(self, kind: Kind, manifest: Manifest) -> bool:
+        """True when this is news: newer, different in what we look at, and not our own write."""
+        place = _place(kind, manifest)
+        version = str(manifest["metadata"].get("resourceVersion", ""))
+        if place in self._writing:
+            self._writing[place] = newer(version, self._writing[place])
+        changed = self._set(kind, place, manifest, version)
+        return changed and place not in self._writing
+
+    def remove(self, kind: Kind, manifest: Manifest) -> bool:
+        """The watch says that this incarnation is gone."""
+        place = _place(kind, manifest)
+        meta = manifest["metadata"]
+        version = str(meta.get("resourceVersion", ""))
+        if place in self._writing:
+            self._writing[place] = newer(version, self._writing[place])
+        if kind.kind in self._gone:
+            self._gone[kind.kind][place] = version
+        entry = self._entries.get(place)
+        if entry is None or (entry.uid and meta.get("uid") and entry.uid != meta["uid"]):
+            return False
+        self._drop(place)
+        return True
+
+    def begin_list(self, kind: Kind) -> None:
+        """From now until `replace`, what the watch reports gone is remembered, whatever the LIST says."""
+        self._gone[kind.kind] = {}
+
+    def replace(
+        self, kind: Kind, items: Iterable[Manifest], list_version: str, namespace: str | None = None
+    ) -> tuple[list[Manifest], list[Manifest]]:
+        """What a LIST showed; returns what was news in it and what of ours it did not hold any more."""
+        gone = self._gone.pop(kind.kind, {})
+        listed: set[Place] = set()
+        news = []
+        for item in items:
+            place = _place(kind, item)
+            listed.add(place)
+            version = str(item["metadata"].get("resourceVersion", ""))
+            if place in gone and newer(gone[place], version) == gone[place]:
+                continue
+            if self.put(kind, item):
+                news.append(item)
+        ghosts = [
+            place
+            for place, entry in self._entries.items()
+            if place[0] == kind.kind
+            and place not in listed
+            and place not in self._writing
+            and (namespace is None or place[1] == namespace)
+            and newer(entry.version, list_version) == list_version
+        ]
+        vanished = [self._read(place) for place in ghosts]
+        for place in ghosts:
+            self._drop(place)
+        return news, vanished
+
+    def begin_write(self, kind: Kind, namespace: str, name: str) -> None:
+        self._writing[(kind.kind, namespace, name)] = ""
+
+    def end_write(self, kind: Kind, namespace: str, name: str, result: Manifest | None) -> bool:
+        """True when the object deserves another look, because others have changed it around our write."""
+        place = (kind.kind, namespace, name)
+        seen = self._writing.pop(place, "")
+        if result is None:
+            return bool(seen)
+        version = str(result["metadata"].get("resourceVersion", ""))
+        before = self._entries.get(place)
+        old = self._read(place) if before is not None and kind is SERVICE else None
+        if seen and seen != version and newer(seen, version) == seen:
+            return True
+        changed = self._set(kind, place, result, version)
+        if old is not None:
+            new = self._read(place)
+            return _without_status(old) != _without_status(new)
+        return bool(seen and seen != version) or (before is not None and changed)
+
+    def forget(self, kind: Kind, namespace: str, name: str, uid: str | None) -> None:
+        """We have deleted it."""
+        place = (kind.kind, namespace, name)
+        entry = self._entries.get(place)
+        if entry is not None and uid in (None, entry.uid):
+            self._drop(place)
+
+    # What reconciles ask.
+
+    def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
+        place = (kind.kind, namespace, name)
+        return self._read(place) if place in self._entries else None
+
+    def service(self, key: Key) -> Manifest | None:
+        return self.get(SERVICE, key.namespace, key.name)
+
+    def accelerator(self, name: str) -> Manifest | None:
+        return self.get(ACCELERATOR, "", name)
+
+    def children(self, key: Key) -> dict[str, list[Manifest]]:
+        """By kind, in order of name."""
+        found: dict[str, list[Manifest]] = {kind.kind: [] for kind in CHILDREN}
+        for place in sorted(self._owned.get((key.namespace, key.name), ())):
+            found[place[0]].append(self._read(place))
+        return found
+
+    def shared(self, namespace: str) -> list[Manifest]:
+        """The namespace's objects that all its services use."""
+        places = (p for p in self._shared_places() if p[1] == namespace)
+        return [self._read(place) for place in places]
+
+    def services(self) -> list[Key]:
+        return [Key(namespace, name) for kind, namespace, name in self._entries if kind == SERVICE.kind]
+
+    def users(self, accelerator: str) -> list[Key]:
+        return sorted(self._users.get(accelerator, ()))
+
+    @property
+    def service_count(self) -> int:
+        return self._service_count
+
+    def serves(self, namespace: str) -> bool:
+        """Whether any service lives in the namespace."""
+        return bool(self._namespaces.get(namespace))
+
+    def services_in(self, namespace: str) -> Iterator[Key]:
+        return (key for key in self.services() if key.namespace == namespace)
+
+    def shared_namespaces(self) -> set[str]:
+        return {place[1] for place in self._shared_places()}
+
+    def _shared_places(self) -> list[Place]:
+        return sorted(self._owned.get(("", ""), ()))
+
+    # Bookkeeping.
+
+    def _set(self, kind: Kind, place: Place, manifest: Manifest, version: str) -> bool:
+        entry = self._entries.get(place)
+        uid = str(manifest["metadata"].get("uid", ""))
+        if entry is not None and newer(entry.version, version) == entry.version and entry.version != version:
+            return False
+        body = json.dumps(trimmed(kind, manifest), separators=(",", ":")).encode()
+        if entry is not None and entry.uid == uid and entry.body == body:
+            entry.version = version
+            return False
+        if entry is not None:
+            self._drop(place)
+        self._entries[place] = _Entry(version, uid, self._index(kind, place, manifest), body)
+        return True
+
+    def _index(self, kind: Kind, place: Place, manifest: Manifest) -> str:
+        key = Key(place[1], place[2])
+        if kind is SERVICE:
+            self._namespaces[place[1]] = self._namespaces.get(place[1], 0) + 1
+            self._service_count += 1
+            owner = accelerator_name(manifest)
+            self._users.setdefault(owner, set()).add(key)
+            return owner
+        if kind in SHARED:
+            self._owned.setdefault(("", ""), set()).add(place)
+            return ""
+        owner = owning_service(manifest)
+        if owner and kind in CHILDREN:
+            self._owned.setdefault((place[1], owner), set()).add(place)
+        return owner
+
+    def _drop(self, place: Place) -> None:
+        entry = self._entries.pop(place)
+        kind, namespace, name = place
+        if kind == SERVICE.kind:
+            self._namespaces[namespace] -= 1
+            self._service_count -= 1
+            _discard(self._users, entry.owner, Key(namespace, name))
+        elif BY_NAME[kind] in SHARED:
+            _discard(self._owned, ("", ""), place)
+        elif entry.owner:
+            _discard(self._owned, (namespace, entry.owner), place)
+
+    def _read(self, place: Place) -> Manifest:
+        entry = self._entries[place]
+        manifest: Manifest = json.loads(entry.body)
+        kind = BY_NAME[place[0]]
+        manifest["apiVersion"], manifest["kind"] = kind.api_version, kind.kind
+        manifest["metadata"]["resourceVersion"] = entry.version
+        return manifest
+
+
+def _without_status(manifest: Manifest) -> Manifest:
+    meta = {k: v for k, v in manifest["metadata"].items() if k != "resourceVersion"}
+    return {**manifest, "metadata": meta, "status": None}
+
+
+def _discard(index: dict[Any, set[Any]], key: Any, item: Any) -> None:
+    members = index.get(key)
+    if members is not None:
+        members.discard(item)
+        if not members:
+            del index[key]
+
+
+def _place(kind: Kind, manifest: Mapping[str, Any]) -> Place:
+    meta = manifest["metadata"]
+    return kind.kind, meta.get("namespace", ""), meta["name"]
+
+
+def newer(one: str, other: str) -> str:
+    """The later of two resourceVersions; the second where they cannot be compared (it was told later)."""
+    if one.isdigit() and other.isdigit():
+        return one if int(one) > int(other) else other
+    return other or one
+
+
+def owning_service(manifest: Mapping[str, Any]) -> str:
+    return str((manifest["metadata"].get("labels") or {}).get(SERVICE_LABEL, ""))
+
+
+def accelerator_name(service: Mapping[str, Any]) -> str:
+    spec = service.get("spec")
+    accelerator = spec.get("accelerator") if isinstance(spec, Mapping) else None
+    return str(accelerator.get("class", "")) if isinstance(accelerator, Mapping) else ""
+
+
+def trimmed(kind: Kind, manifest: Mapping[str, Any]) -> Manifest:
+    """Without what nobody here reads: it would be most of the memory and most of the needless wake-ups."""
+    meta = {
+        key: value
+        for key, value in manifest["metadata"].items()
+        if key not in ("managedFields", "resourceVersion", "annotations", "selfLink")
+    }
+    annotations = {
+        key: value
+        for key, value in (manifest["metadata"].get("annotations") or {}).items()
+        if key.startswith(f"{GROUP}/")
+    }
+    if annotations:
+        meta["annotations"] = annotations
+    if kind.kind == "Pod":
+        status = manifest.get("status") or {}
+        return {"metadata": meta, "status": {k: status[k] for k in _POD_STATUS if k in status}}
+    rest = {k: v for k, v in manifest.items() if k not in ("metadata", "apiVersion", "kind")}
+    if kind in (*SHARED, BY_NAME["Service"], BY_NAME["PodDisruptionBudget"]):
+        rest.pop("status", None)
+    return {"metadata": meta, **rest}

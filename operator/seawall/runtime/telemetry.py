@@ -1,0 +1,118 @@
+"""What the operator says about itself: Prometheus metrics and one line of JSON per log record."""
+
+from __future__ import annotations
+
+import contextvars
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
+
+from seawall.decide.types import Key
+
+current_key: contextvars.ContextVar[str] = contextvars.ContextVar("current_key", default="")
+"""The service that this task is looking at; stands in every line that it logs."""
+
+RECONCILE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceFigures:
+    revision: str
+    slo_target_seconds: float | None
+    desired_replicas: int | None
+
+
+class _Services(Collector):
+    """Computed when asked: a thousand services of prometheus_client objects would cost megabytes."""
+
+    def __init__(self, figures: dict[Key, ServiceFigures]) -> None:
+        self._figures = figures
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        labels = ["namespace", "inferenceservice", "revision"]
+        target = GaugeMetricFamily(
+            "seawall_slo_target_seconds", "The p99 latency asked for, in seconds.", labels=labels
+        )
+        replicas = GaugeMetricFamily(
+            "seawall_desired_replicas", "Pods that the service shall have.", labels=labels
+        )
+        for key, figures in list(self._figures.items()):
+            values = [key.namespace, key.name, figures.revision]
+            if figures.slo_target_seconds is not None:
+                target.add_metric(values, figures.slo_target_seconds)
+            if figures.desired_replicas is not None:
+                replicas.add_metric(values, figures.desired_replicas)
+        yield target
+        yield replicas
+
+
+class Telemetry:
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.figures: dict[Key, ServiceFigures] = {}
+        self.registry.register(_Services(self.figures))
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        self.reconciles = Counter(
+            "seawall_reconcile", "Looks at a service, by result.", ["result"], registry=self.registry
+        )
+        self.seconds = Histogram(
+            "seawall_reconcile_seconds",
+            "Duration of one look at a service.",
+            buckets=RECONCILE_BUCKETS,
+            registry=self.registry,
+        )
+        self.depth = Gauge(
+            "seawall_queue_depth", "Services that wait to be looked at.", registry=self.registry
+        )
+        self.calls = Counter(
+            "seawall_api_calls",
+            "Calls to the Kubernetes API.",
+            ["verb", "resource", "code"],
+            registry=self.registry,
+        )
+        self.leading = Gauge(
+            "seawall_leader", "1 while this replica holds the lease.", registry=self.registry
+        )
+
+    def call(self, verb: str, resource: str, code: str) -> None:
+        self.calls.labels(verb, resource, code).inc()
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object per line: time, level, logger, message, and `key` on what a reconcile logs."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if key := current_key.get():
+            line["key"] = key
+        line |= {name: value for name, value in vars(record).items() if name not in _PLAIN}
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+def configure_logging(level: str) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    for chatty in ("kopf", "aiohttp", "aiohttp.access", "asyncio", "kubernetes"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)

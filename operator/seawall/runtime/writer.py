@@ -1,0 +1,224 @@
+"""The write phase for children: sends what differs, nothing else, and never into somebody else's object.
+
+An object is forced only when it is known to be ours. A new name is applied unforced: when it turns out to be
+taken, that is a problem to be told in the status, and what the attempt has merged in is taken out again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any
+
+from seawall.decide.types import Manifest, ObjectRef, WriteProblem
+from seawall.desired.canonical import covers, digest
+from seawall.desired.names import APPLIED_ANNOTATION, KIND, MANAGED_BY, MANAGER, SERVICE_LABEL
+from seawall.ports import ApiConflict, ApiRejected, Cluster
+from seawall.runtime.kinds import BY_NAME, K8S_SERVICE, SHARED, Kind, labels_of
+from seawall.runtime.store import Place, Store, trimmed
+
+logger = logging.getLogger(__name__)
+MESSAGE_LIMIT = 400
+
+
+class Writer:
+    def __init__(self, cluster: Cluster, store: Store, look_again: Callable[[], None]) -> None:
+        """`look_again`: somebody else wrote to an object of the current service at the same time."""
+        self._cluster = cluster
+        self._store = store
+        self._look_again = look_again
+        self._echoes: dict[Place, tuple[str, str]] = {}
+        self.applied = 0
+        """how many objects have been sent, over all services"""
+        self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    def namespace_lock(self, namespace: str) -> asyncio.Lock:
+        """Held while a namespace's shared objects are made or removed."""
+        return self._locks[namespace]
+
+    async def apply(self, service: Manifest, manifests: Sequence[Manifest]) -> list[WriteProblem]:
+        """Shared objects first, then all that is independent at once, the Services last.
+
+        Stops at the first group with a problem: traffic must not move to what could not be written.
+        """
+        groups: list[list[Manifest]] = [[], [], []]
+        for manifest in manifests:
+            kind = BY_NAME[manifest["kind"]]
+            groups[0 if kind in SHARED else 2 if kind is K8S_SERVICE else 1].append(manifest)
+        problems = await self._shared(service, groups[0])
+        for group in groups[1:]:
+            if problems:
+                return problems
+            outdated = [m for m in group if not self._stands(m, service)]
+            problems = await _together([self._one(service, m) for m in outdated])
+        return problems
+
+    async def delete(self, refs: Sequence[ObjectRef]) -> None:
+        await _together([self._delete(ref) for ref in refs])
+
+    def all_stand(self, service: Manifest, manifests: Sequence[Manifest]) -> bool:
+        """Whether the store shows all of these as they shall be."""
+        return all(self._stands(manifest, service) for manifest in manifests)
+
+    async def _shared(self, service: Manifest, manifests: Sequence[Manifest]) -> list[WriteProblem]:
+        if all(self._stands(m, service) for m in manifests):
+            return []
+        async with self.namespace_lock(service["metadata"]["namespace"]):
+            outdated = [m for m in manifests if not self._stands(m, service)]
+            return await _together([self._one(service, m) for m in outdated])
+
+    async def _delete(self, ref: ObjectRef) -> None:
+        await self._cluster.delete(ref)
+        kind = BY_NAME[ref.kind]
+        self._echoes.pop((ref.kind, ref.namespace, ref.name), None)
+        self._store.forget(kind, ref.namespace, ref.name, ref.uid)
+        logger.info("deleted %s", ref)
+
+    def _stands(self, manifest: Manifest, service: Manifest) -> bool:
+        """Whether the live object already says all of this. One that is going is left alone."""
+        ref = ObjectRef.of(manifest)
+        live = self._store.get(BY_NAME[ref.kind], ref.namespace, ref.name)
+        if live is None or not is_ours(live, service):
+            return False
+        if live["metadata"].get("deletionTimestamp"):
+            return True
+        applied = _applied(manifest)
+        if _applied(live) != applied:
+            return False
+        return covers(live, manifest) or self._echoes.get((ref.kind, ref.namespace, ref.name)) == (
+            applied,
+            _fingerprint(live),
+        )
+
+    async def _one(self, service: Manifest, manifest: Manifest) -> WriteProblem | None:
+        ref = ObjectRef.of(manifest)
+        try:
+            taken = not await self._write(service, manifest, ref)
+        except ApiRejected as refused:
+            return WriteProblem(ref, "Rejected", _short(refused.message))
+        if taken:
+            message = f"{ref} exists in namespace {ref.namespace} and belongs to somebody else; rename one"
+            return WriteProblem(ref, "NameConflict", message)
+        return None
+
+    async def _write(self, service: Manifest, manifest: Manifest, ref: ObjectRef) -> bool:
+        """False when the name belongs to somebody else."""
+        kind = BY_NAME[ref.kind]
+        live = self._store.get(kind, ref.namespace, ref.name)
+        if live is not None and _is_predecessors(live, service):
+            await self._delete(ObjectRef.of(live))
+            live = None
+        if live is None and (kind in SHARED or not _is_new(service)):
+            # Ours may be here without the label that we watch by; with a new service that cannot be.
+            live = await self._cluster.get(ref)
+        if live is not None:
+            if not is_ours(live, service):
+                return False
+            await self._send(kind, manifest, force=True)
+            return True
+        return await self._create(service, kind, manifest, ref)
+
+    async def _create(self, service: Manifest, kind: Kind, manifest: Manifest, ref: ObjectRef) -> bool:
+        try:
+            made = await self._send(kind, manifest, force=False)
+        except ApiConflict:
+            live = await self._cluster.get(ref)
+            if live is not None and not is_ours(live, service):
+                return False
+            await self._send(kind, manifest, force=True)
+            return True
+        if not _has_other_managers(made):
+            return True
+        logger.warning("%s was somebody else's: taking our fields out again", ref)
+        bare = {"name": ref.name, "namespace": ref.namespace}
+        await self._cluster.apply(
+            {"apiVersion": ref.api_version, "kind": ref.kind, "metadata": bare}, force=False
+        )
+        self._store.forget(kind, ref.namespace, ref.name, None)
+        return False
+
+    async def _send(self, kind: Kind, manifest: Manifest, *, force: bool) -> Manifest:
+        meta = manifest["metadata"]
+        place = (kind.kind, meta.get("namespace", ""), meta["name"])
+        self._store.begin_write(kind, place[1], place[2])
+        result = None
+        try:
+            result = await self._cluster.apply(manifest, force=force)
+        finally:
+            if self._store.end_write(kind, place[1], place[2], result):
+                self._look_again()
+        if covers(result, manifest):
+            self._echoes.pop(place, None)
+        else:
+            # The server spells a value in its own way. Remembered, so that it is not sent for ever.
+            self._echoes[place] = (_applied(manifest), _fingerprint(trimmed(kind, result)))
+        self.applied += 1
+        logger.info("applied %s %s", kind.kind, meta["name"])
+        return result
+
+
+async def _together(steps: Sequence[Coroutine[Any, Any, WriteProblem | None]]) -> list[WriteProblem]:
+    """All of them at once; every one ends before the first error is raised."""
+    if len(steps) == 1:
+        results: Sequence[Any] = [await steps[0]]
+    else:
+        results = await asyncio.gather(*steps, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return [result for result in results if result is not None]
+
+
+def controller_of(live: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    owners = live["metadata"].get("ownerReferences") or ()
+    return next((owner for owner in owners if owner.get("controller")), None)
+
+
+def is_ours(live: Mapping[str, Any], service: Mapping[str, Any]) -> bool:
+    """Controlled by this very service, or shared and labelled so, or left behind by `--cascade=orphan`."""
+    controller = controller_of(live)
+    if controller is not None:
+        return bool(controller.get("uid") == service["metadata"]["uid"])
+    labels = labels_of(live)
+    if labels.get(MANAGED_BY) != MANAGER:
+        return False
+    return BY_NAME[live["kind"]] in SHARED or labels.get(SERVICE_LABEL) == service["metadata"]["name"]
+
+
+def _is_predecessors(live: Mapping[str, Any], service: Mapping[str, Any]) -> bool:
+    """Controlled by a deleted service of the same name: garbage collection has not come by yet."""
+    controller = controller_of(live)
+    meta = service["metadata"]
+    return (
+        controller is not None
+        and controller.get("kind") == KIND
+        and controller.get("name") == meta["name"]
+        and controller.get("uid") != meta["uid"]
+    )
+
+
+def _is_new(service: Mapping[str, Any]) -> bool:
+    return not (service.get("status") or {}).get("rollout")
+
+
+def _has_other_managers(live: Mapping[str, Any]) -> bool:
+    managers = {entry.get("manager") for entry in live["metadata"].get("managedFields") or ()}
+    return bool(managers - {MANAGER})
+
+
+def _applied(manifest: Mapping[str, Any]) -> str:
+    return str((manifest["metadata"].get("annotations") or {}).get(APPLIED_ANNOTATION, ""))
+
+
+def _fingerprint(live: Mapping[str, Any]) -> str:
+    meta = live["metadata"]
+    said = {part: meta.get(part) for part in ("labels", "annotations", "ownerReferences")}
+    rest = {k: v for k, v in live.items() if k not in ("metadata", "status", "apiVersion", "kind")}
+    return digest({"metadata": said, **rest})
+
+
+def _short(message: str) -> str:
+    line = " ".join(message.split())
+    return line if len(line) <= MESSAGE_LIMIT else f"{line[: MESSAGE_LIMIT - 1]}…"
