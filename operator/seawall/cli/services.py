@@ -1,0 +1,99 @@
+"""How the commands that look at a cluster reach its InferenceServices: kubeconfig or the pod's account."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from seawall.desired.names import GROUP
+
+VERSION, PLURAL = "v1alpha1", "inferenceservices"
+SECONDS = 20
+PAGE = 500
+
+
+class ClusterError(Exception):
+    """One sentence on why the cluster did not give what was asked."""
+
+
+class NotFound(ClusterError):
+    pass
+
+
+class Services:
+    """InferenceServices of one cluster, as plain dictionaries."""
+
+    def __init__(self) -> None:
+        from kubernetes import client, config  # noqa: PLC0415
+
+        try:
+            config.load_config()
+            self.default_namespace = _current_namespace(config)
+        except (config.ConfigException, OSError, ValueError) as error:
+            raise ClusterError(f"no usable kubeconfig: {error}") from error
+        self._api = client.CustomObjectsApi()
+
+    def get(self, namespace: str, name: str) -> dict[str, Any]:
+        call = self._api.get_namespaced_custom_object
+        found: dict[str, Any] = self._do(
+            f"InferenceService {namespace}/{name}", call, GROUP, VERSION, namespace, PLURAL, name
+        )
+        return found
+
+    def list(self, namespace: str | None) -> list[dict[str, Any]]:
+        """All of a namespace, or of the cluster for None."""
+        items: list[dict[str, Any]] = []
+        following: str | None = None
+        while True:
+            page = {"limit": PAGE, **({"_continue": following} if following else {})}
+            if namespace is None:
+                call, place = self._api.list_cluster_custom_object, [GROUP, VERSION, PLURAL]
+            else:
+                call, place = self._api.list_namespaced_custom_object, [GROUP, VERSION, namespace, PLURAL]
+            found = self._do("the resource InferenceService (is Seawall installed?)", call, *place, **page)
+            items += found["items"]
+            following = found["metadata"].get("continue")
+            if not following:
+                return items
+
+    def annotate(self, namespace: str, name: str, annotations: dict[str, str]) -> None:
+        self._do(
+            f"InferenceService {namespace}/{name}",
+            self._api.patch_namespaced_custom_object,
+            GROUP,
+            VERSION,
+            namespace,
+            PLURAL,
+            name,
+            {"metadata": {"annotations": annotations}},
+            field_manager="seawall-cli",
+            _content_type="application/merge-patch+json",
+        )
+
+    def _do(self, what: str, call: Any, *args: Any, **kwargs: Any) -> Any:
+        from kubernetes.client.exceptions import ApiException  # noqa: PLC0415
+        from urllib3.exceptions import HTTPError  # noqa: PLC0415
+
+        try:
+            return call(*args, _request_timeout=SECONDS, **kwargs)
+        except ApiException as error:
+            if error.status == 404:
+                raise NotFound(f"{what} not found") from error
+            raise ClusterError(_message(error)) from error
+        except (HTTPError, OSError) as error:
+            raise ClusterError(f"the API server does not answer: {error}") from error
+
+
+def _current_namespace(config: Any) -> str:
+    try:
+        _, active = config.list_kube_config_contexts()
+    except config.ConfigException:
+        return "default"  # inside a pod there is no kubeconfig
+    return str(active["context"].get("namespace") or "default")
+
+
+def _message(error: Any) -> str:
+    try:
+        return str(json.loads(error.body)["message"])
+    except (TypeError, ValueError, KeyError):
+        return f"the API server answered {error.status} {error.reason}"

@@ -1,0 +1,144 @@
+"""`seawall status`: what the InferenceServices know about themselves, readable."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+HEADER = ("NAME", "MODEL", "ACCEL", "SLO", "REPLICAS", "REVISION", "READY", "REASON")
+UNSEEN = "SpecNotSeenYet"
+"""The operator has not looked at the latest spec: what the status says is about an earlier one."""
+
+
+def add(subparsers: argparse._SubParsersAction[Any]) -> None:
+    parser = subparsers.add_parser(
+        "status",
+        help="show InferenceServices, or everything about one",
+        description=(
+            "Show the InferenceServices of a namespace, or the conditions, revisions and endpoints of one. "
+            "Exit code 1: the named service is not Ready; 2: it does not exist or nobody answers."
+        ),
+        epilog="example: seawall status digits -n vision",
+    )
+    parser.add_argument("name", nargs="?", metavar="NAME", help="an InferenceService; all when absent")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("-n", "--namespace", metavar="NS", help="default: that of the current context")
+    where.add_argument("-A", "--all-namespaces", action="store_true", help="every namespace")
+    parser.add_argument("--json", action="store_true", help="JSON on standard output")
+    parser.set_defaults(func=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from seawall.cli.services import ClusterError, Services  # noqa: PLC0415
+
+    if args.name and args.all_namespaces:
+        print("seawall status: NAME needs one namespace; leave -A out", file=sys.stderr)
+        return 2
+    try:
+        services = Services()
+        namespace = args.namespace or services.default_namespace
+        if args.name:
+            return _show_one(summary(services.get(namespace, args.name)), as_json=args.json)
+        found = services.list(None if args.all_namespaces else namespace)
+    except ClusterError as error:
+        print(f"seawall status: {error}", file=sys.stderr)
+        return 2
+    rows = sorted((summary(s) for s in found), key=lambda s: (s["namespace"], s["name"]))
+    if args.json:
+        print(json.dumps(rows, indent=2))
+    elif rows:
+        print(table(rows, with_namespace=args.all_namespaces))
+    else:
+        where = "any namespace" if args.all_namespaces else f"namespace {namespace}"
+        print(f"no InferenceService in {where}", file=sys.stderr)
+    return 0
+
+
+def summary(service: Mapping[str, Any]) -> dict[str, Any]:
+    """What both outputs show, with the absent left out rather than guessed."""
+    meta, spec, status = service["metadata"], service.get("spec", {}), service.get("status", {})
+    conditions = status.get("conditions", [])
+    ready: Mapping[str, Any] = next((c for c in conditions if c["type"] == "Ready"), {})
+    behind = status.get("observedGeneration") not in (None, meta.get("generation"))
+    return {
+        "namespace": meta["namespace"],
+        "name": meta["name"],
+        "model": spec.get("model", {}).get("uri"),
+        "accelerator": spec.get("accelerator", {}).get("class"),
+        "slo": spec.get("slo", {}).get("p99"),
+        "ready": ready.get("status", "Unknown"),
+        "reason": UNSEEN if behind else ready.get("reason", "NotSeenYet"),
+        "message": ready.get("message", ""),
+        "replicas": status.get("replicas"),
+        "desiredReplicas": status.get("scaling", {}).get("desiredReplicas"),
+        "conditions": conditions,
+        "rollout": status.get("rollout", {}),
+        "endpoints": status.get("endpoints", {}),
+    }
+
+
+def table(rows: Sequence[Mapping[str, Any]], *, with_namespace: bool) -> str:
+    lines = [(("NAMESPACE",) if with_namespace else ()) + HEADER]
+    lines += [((r["namespace"],) if with_namespace else ()) + _cells(r) for r in rows]
+    return aligned(lines)
+
+
+def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    replicas, desired = row["replicas"], row["desiredReplicas"]
+    rollout = row["rollout"]
+    stable, candidate = rollout.get("stableRevision"), rollout.get("candidateRevision")
+    revision = f"{stable or '-'} -> {candidate}" if candidate else stable
+    texts = (
+        row["name"],
+        row["model"],
+        row["accelerator"],
+        row["slo"],
+        None if replicas is None else f"{replicas}/{desired}" if desired is not None else replicas,
+        revision,
+        row["ready"],
+        row["reason"],
+    )
+    return tuple("-" if text in (None, "") else str(text) for text in texts)
+
+
+def aligned(lines: Sequence[Sequence[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    padded = ("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) for line in lines)
+    return "\n".join(line.rstrip() for line in padded)
+
+
+def _show_one(row: Mapping[str, Any], *, as_json: bool) -> int:
+    print(json.dumps(row, indent=2) if as_json else details(row))
+    return 0 if row["ready"] == "True" and row["reason"] != UNSEEN else 1
+
+
+def details(row: Mapping[str, Any]) -> str:
+    """One service in full: the table's line, then what it is made of."""
+    parts = [table([row], with_namespace=False)]
+    conditions = [(c["type"], c["status"], c["reason"], c.get("message", "")) for c in row["conditions"]]
+    if conditions:
+        parts.append(aligned([("CONDITION", "STATUS", "REASON", "MESSAGE"), *conditions]))
+    revisions = _revisions(row["rollout"])
+    if revisions:
+        parts.append(aligned([("REVISION", "IS", "WHY"), *revisions]))
+    if row["endpoints"]:
+        parts.append(aligned([("ENDPOINT", "ADDRESS"), *sorted(row["endpoints"].items())]))
+    return "\n\n".join(parts)
+
+
+def _revisions(rollout: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    found = []
+    if rollout.get("stableRevision"):
+        found.append((rollout["stableRevision"], "serving", ""))
+    if rollout.get("candidateRevision"):
+        found.append((rollout["candidateRevision"], "coming up", str(rollout.get("phase", ""))))
+    rejected = rollout.get("lastRejected")
+    if rejected:
+        why = f"{rejected['reason']}: {rejected.get('message', '')}".rstrip(": ")
+        found.append((rejected["revision"], "rejected", why))
+    named = {line[0] for line in found}
+    past = [p for p in rollout.get("history", []) if p["revision"] not in named]
+    return found + [(p["revision"], p.get("outcome", "past").lower(), p.get("reason", "")) for p in past]

@@ -1,0 +1,233 @@
+"""`seawall status` and `seawall rollout` against a small API server on loopback, through a real kubeconfig."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import json
+import threading
+
+import pytest
+import yaml
+
+from seawall.__main__ import parser
+
+READY = {
+    "metadata": {"name": "digits", "namespace": "vision", "generation": 3},
+    "spec": {
+        "model": {"uri": "https://models.example/digits.onnx"},
+        "accelerator": {"class": "cpu"},
+        "slo": {"p99": "20ms"},
+    },
+    "status": {
+        "observedGeneration": 3,
+        "conditions": [
+            {"type": "Ready", "status": "True", "reason": "Serving", "message": "all is well"},
+            {"type": "SpecAccepted", "status": "True", "reason": "Accepted"},
+        ],
+        "replicas": 2,
+        "scaling": {"desiredReplicas": 2},
+        "rollout": {
+            "id": "3-0a1b2c3d",
+            "stableRevision": "0a1b2c3d",
+            "history": [{"revision": "ffffffff", "outcome": "Served"}, {"revision": "0a1b2c3d"}],
+        },
+        "endpoints": {"http": "http://digits.vision.svc:8000", "grpc": "digits-headless.vision.svc:8001"},
+    },
+}
+BROKEN = {
+    "metadata": {"name": "broken", "namespace": "vision", "generation": 2},
+    "spec": READY["spec"],
+    "status": {
+        "observedGeneration": 2,
+        "conditions": [{"type": "Ready", "status": "False", "reason": "DigestMismatch"}],
+        "rollout": {
+            "id": "2-deadbeef",
+            "lastRejected": {"revision": "deadbeef", "reason": "DigestMismatch", "message": "is not 9f86"},
+        },
+    },
+}
+FRESH = {"metadata": {"name": "fresh", "namespace": "vision", "generation": 1}, "spec": READY["spec"]}
+BEHIND = {**READY, "metadata": {"name": "behind", "namespace": "vision", "generation": 4}}
+SERVICES = {s["metadata"]["name"]: s for s in (READY, BROKEN, FRESH, BEHIND)}
+BASE = "/apis/serving.seawall.dev/v1alpha1"
+
+
+class Api(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        path, _, query = self.path.partition("?")
+        name = path.removeprefix(f"{BASE}/namespaces/vision/inferenceservices").lstrip("/")
+        if path in (f"{BASE}/namespaces/vision/inferenceservices", f"{BASE}/inferenceservices"):
+            services = sorted(SERVICES.values(), key=lambda s: s["metadata"]["name"])
+            first = "continue=" not in query  # two pages
+            return self._send(
+                200,
+                {
+                    "metadata": {"continue": "more"} if first else {},
+                    "items": services[:2] if first else services[2:],
+                },
+            )
+        if name in SERVICES:
+            return self._send(200, SERVICES[name])
+        if "forbidden" in path:
+            return self._send(403, {"kind": "Status", "message": "user may not read that"})
+        return self._send(404, {"kind": "Status", "message": "not found"})
+
+    def do_PATCH(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.patches.append((self.path, self.headers["Content-Type"], body))
+        self._send(200, READY)
+
+    def _send(self, code, body):
+        data = json.dumps(body).encode()
+        self.send_response(code)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_args):
+        pass
+
+
+@pytest.fixture
+def api(tmp_path, monkeypatch):
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Api) as server:
+        server.patches = []
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        kubeconfig = tmp_path / "kubeconfig"
+        address = f"http://127.0.0.1:{server.server_address[1]}"
+        context = {"cluster": "c", "user": "u", "namespace": "vision"}
+        kubeconfig.write_text(
+            yaml.safe_dump(
+                {
+                    "apiVersion": "v1",
+                    "kind": "Config",
+                    "current-context": "c",
+                    "clusters": [{"name": "c", "cluster": {"server": address}}],
+                    "users": [{"name": "u", "user": {}}],
+                    "contexts": [{"name": "c", "context": context}],
+                }
+            )
+        )
+        _use(monkeypatch, str(kubeconfig))
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def _use(monkeypatch, kubeconfig):
+    monkeypatch.setenv("KUBECONFIG", kubeconfig)
+    # The client reads the variable once, when it is imported.
+    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", kubeconfig)
+
+
+def seawall(capsys, *words):
+    args = parser([words[0]]).parse_args(words)
+    code = args.func(args)
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_table_of_a_namespace(api, capsys):
+    code, out, err = seawall(capsys, "status")
+    assert (code, err) == (0, "")
+    lines = [line.split() for line in out.splitlines()]
+    assert lines[0] == ["NAME", "MODEL", "ACCEL", "SLO", "REPLICAS", "REVISION", "READY", "REASON"]
+    uri = "https://models.example/digits.onnx"
+    assert lines[1:] == [
+        ["behind", uri, "cpu", "20ms", "2/2", "0a1b2c3d", "True", "SpecNotSeenYet"],
+        ["broken", uri, "cpu", "20ms", "-", "-", "False", "DigestMismatch"],
+        ["digits", uri, "cpu", "20ms", "2/2", "0a1b2c3d", "True", "Serving"],
+        ["fresh", uri, "cpu", "20ms", "-", "-", "Unknown", "NotSeenYet"],
+    ]
+
+
+def test_all_namespaces_as_json(api, capsys):
+    code, out, _ = seawall(capsys, "status", "-A", "--json")
+    assert code == 0
+    assert [s["name"] for s in json.loads(out)] == ["behind", "broken", "digits", "fresh"]
+
+
+def test_one_ready_service_in_full(api, capsys):
+    code, out, _ = seawall(capsys, "status", "digits")
+    assert code == 0
+    for words in (
+        "SpecAccepted  True",
+        "0a1b2c3d  serving",
+        "ffffffff  served",
+        "digits-headless.vision.svc:8001",
+    ):
+        assert words in out
+    assert out.count("0a1b2c3d  ") == 2  # in the table and among the revisions, not again in the history
+
+
+def test_one_service_that_is_not_ready(api, capsys):
+    code, out, _ = seawall(capsys, "status", "broken", "--json")
+    assert code == 1
+    assert json.loads(out)["reason"] == "DigestMismatch"
+    code, out, _ = seawall(capsys, "status", "broken")
+    assert code == 1
+    assert "deadbeef  rejected  DigestMismatch: is not 9f86" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        pytest.param(["status", "nobody"], "InferenceService vision/nobody not found", id="no such service"),
+        pytest.param(["status", "x", "-n", "forbidden"], "user may not read that", id="not allowed"),
+        pytest.param(["status", "-n", "other"], "is Seawall installed?", id="no such resource"),
+        pytest.param(["status", "digits", "-A"], "NAME needs one namespace", id="name in all namespaces"),
+        pytest.param(["rollout", "retry", "nobody"], "vision/nobody not found", id="retry of nothing"),
+    ],
+)
+def test_bad_input(api, capsys, words, complaint):
+    code, out, err = seawall(capsys, *words)
+    assert (code, out) == (2, "")
+    assert complaint in err
+    assert len(err.splitlines()) == 1
+
+
+def test_a_status_about_an_earlier_spec_is_no_success(api, capsys):
+    code, _, _ = seawall(capsys, "status", "behind")
+    assert code == 1
+
+
+def test_no_cluster_at_all(tmp_path, monkeypatch, capsys):
+    _use(monkeypatch, str(tmp_path / "absent"))
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    code, out, err = seawall(capsys, "status")
+    assert (code, out) == (2, "")
+    assert "no usable kubeconfig" in err
+
+
+def test_retry_names_the_rollout(api, capsys):
+    code, out, err = seawall(capsys, "rollout", "retry", "broken")
+    assert (code, err) == (0, "")
+    assert "deadbeef" in out
+    [(path, content_type, body)] = api.patches
+    assert path.startswith(f"{BASE}/namespaces/vision/inferenceservices/broken?fieldManager=seawall-cli")
+    assert content_type == "application/merge-patch+json"
+    assert body == {"metadata": {"annotations": {"serving.seawall.dev/rollout-command": "retry@2-deadbeef"}}}
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        pytest.param(["retry", "digits"], "digits has no rejected revision to retry", id="nothing rejected"),
+        pytest.param(["retry", "fresh"], "fresh has had no rollout yet", id="no rollout"),
+        pytest.param(["promote", "digits"], "the strategy Direct has no promote, only retry", id="promote"),
+        pytest.param(["pause", "digits"], "set spec.rollout.paused to true", id="pause"),
+    ],
+)
+def test_what_the_operator_would_not_act_on(api, capsys, words, sentence):
+    code, out, err = seawall(capsys, "rollout", *words)
+    assert (code, out, api.patches) == (1, "", [])
+    assert sentence in err
+
+
+def test_unknown_verb(capsys):
+    with pytest.raises(SystemExit) as stopped, contextlib.redirect_stdout(None):
+        parser(["rollout"]).parse_args(["rollout", "explode", "digits"])
+    assert stopped.value.code == 2
