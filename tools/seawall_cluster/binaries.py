@@ -1,0 +1,144 @@
+"""Where the programs come from: KUBEBUILDER_ASSETS, the cache, PATH (the exact version only), the official
+download, and last a build from pinned Go modules.
+
+The cache lies outside the checkout and is keyed by version, so that every checkout shares it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import obtain
+from .errors import ClusterError
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """Programs that share a version and a source."""
+
+    name: str
+    version: str
+    programs: tuple[str, ...]
+    # How a program is asked for its version.
+    asks: tuple[str, ...]
+
+    @property
+    def folder(self) -> str:
+        return f"{self.name}-v{self.version}"
+
+
+KUBERNETES = Bundle(
+    "k8s",
+    "1.36.2",
+    ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kubectl", "kube-proxy"),
+    ("--version",),
+)
+CONTAINERD = Bundle("containerd", "2.3.5", ("containerd", "containerd-shim-runc-v2", "ctr"), ("--version",))
+COREDNS = Bundle("coredns", "1.15.0", ("coredns",), ("-version",))
+HELM = Bundle("helm", "4.3.1", ("helm",), ("version",))
+BUNDLES = (KUBERNETES, CONTAINERD, COREDNS, HELM)
+# Debian and Ubuntu package these; any version that they ship is good enough.
+PACKAGED = {"etcd": "etcd-server", "runc": "runc"}
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def cache_directory() -> Path:
+    chosen = os.environ.get("SEAWALL_CACHE")
+    if chosen:
+        return Path(chosen)
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "seawall"
+
+
+def ensure(names: Iterable[str]) -> dict[str, Path]:
+    """The path of each program, obtaining what is missing; progress goes to stderr."""
+    wanted = list(names)
+    found = {name: path for name in wanted if (path := find(name))}
+    for name in wanted:
+        if name in PACKAGED and name not in found:
+            raise ClusterError(
+                f"{name} is missing: install the package {PACKAGED[name]} (tools/bootstrap does)"
+            )
+    missing = [name for name in wanted if name not in found]
+    if missing:
+        with _only_one_builder():
+            # Another process may have made them while this one waited.
+            missing = [name for name in missing if not find(name)]
+            for number, name in enumerate(missing, 1):
+                _obtain(name, f"{number} of {len(missing)}")
+        found |= {name: path for name in wanted if (path := find(name))}
+    return found
+
+
+def find(name: str) -> Path | None:
+    assets = os.environ.get("KUBEBUILDER_ASSETS")
+    if assets and _runnable(given := Path(assets) / name):
+        return given
+    if name in PACKAGED:
+        packaged = shutil.which(name, path=f"{os.environ.get('PATH', '')}:{SYSTEM_PATH}")
+        return Path(packaged) if packaged else None
+    bundle = bundle_of(name)
+    if _runnable(cached := cache_directory() / "bin" / bundle.folder / name):
+        return cached
+    on_path = shutil.which(name)
+    return Path(on_path) if on_path and has_version(Path(on_path), bundle) else None
+
+
+def bundle_of(name: str) -> Bundle:
+    for bundle in BUNDLES:
+        if name in bundle.programs:
+            return bundle
+    raise ClusterError(f"{name} is not a program of the cluster")
+
+
+def has_version(program: Path, bundle: Bundle) -> bool:
+    asks = ("version", "--client") if program.name == "kubectl" else bundle.asks
+    try:
+        said = subprocess.run([program, *asks], capture_output=True, text=True, check=False, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return says_version(said.stdout, bundle.version)
+
+
+def says_version(text: str, version: str) -> bool:
+    """Whether a program's answer names exactly this version: not 1.36.20, not a release candidate."""
+    return re.search(rf"(?<![\d.]){re.escape(version)}(?![\d.]|-(?:alpha|beta|rc))", text) is not None
+
+
+def _runnable(path: Path) -> bool:
+    return path.is_file() and os.access(path, os.X_OK)
+
+
+def _obtain(name: str, count: str) -> None:
+    bundle = bundle_of(name)
+    if find(name):  # came along with an earlier one of its bundle
+        return
+    folder = cache_directory() / "bin" / bundle.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    label = f"{name} {bundle.version} ({count})"
+    if not obtain.download(bundle.name, bundle.version, name, folder, label):
+        obtain.build(bundle.name, bundle.version, name, folder, label)
+
+
+@contextmanager
+def _only_one_builder() -> Iterator[None]:
+    directory = cache_directory()
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / "build.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(
+                "waiting for another process that makes the cluster's programs", file=sys.stderr, flush=True
+            )
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
