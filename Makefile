@@ -13,8 +13,8 @@ setup: ## Python environment and system packages (called by the others)
 	@tools/bootstrap
 
 check: setup ## under a minute: lint, types, import contracts, unit, golden and drift tests
-	ruff check operator tests tools bench examples
-	ruff format --check operator tests tools bench examples
+	ruff check . tools/cluster tools/demo tools/e2e tools/images
+	ruff format --check .
 	mypy
 	lint-imports
 	$(PY) -m pytest -q -m "not apiserver and not node"
@@ -25,6 +25,7 @@ test-apiserver: setup ## the tests that need a real etcd and kube-apiserver
 test-node: setup ## the tests that need the whole local cluster
 	tools/e2e
 
+test: export SEAWALL_EXAMPLES := 3000
 test: check test-apiserver test-node ## everything that CI runs
 
 demo: setup ## from nothing to two served models

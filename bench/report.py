@@ -78,11 +78,17 @@ def _memory(fleet: dict[str, Any]) -> str:
 def _steady_rows(fleet: dict[str, Any]) -> list[Row]:
     n = fleet["create"]["services"]
     noop, idle, restart = fleet["nothingToDo"], fleet["idle"], fleet["restart"]
+    other = fleet["otherPeoplesAnnotation"]
     return [
         (
             "calls in reconciles with nothing to do",
             f"{noop['calls']} in {noop['reconciles']} reconciles ({noop['writes']} writes)",
             f"{KSERVE['noopCalls']} in each",
+        ),
+        (
+            f"{other['touched']} services annotated by somebody else",
+            f"{other['calls']} calls in {other['reconciles']} reconciles",
+            "14 calls each, pods restarted",
         ),
         (
             f"calls in {idle['seconds']:.0f} s of idleness",

@@ -17,7 +17,8 @@ def call(*command: str | Path, environ: dict[str, str] | None = None) -> None:
     words, complete = [str(word) for word in command], {**os.environ, **(environ or {})}
     done = subprocess.run(words, env=complete, stdout=sys.stderr, check=False)
     if done.returncode:
-        raise SystemExit(f"images: {command[0]} failed with code {done.returncode}; see above")
+        shown = " ".join(words[:3])
+        raise SystemExit(f"images: {shown} ... failed with code {done.returncode}; the reason is above")
 
 
 def works(*command: str | Path, environ: dict[str, str] | None = None, seconds: float = 60) -> bool:
@@ -35,6 +36,7 @@ class Engine:
     """Docker and Podman, which share their command line but for what an archive is called."""
 
     def __init__(self, program: str) -> None:
+        self.name = program
         self.command: list[str | Path] = [program]
         self.environ = {"DOCKER_BUILDKIT": "1"}
         self.build_words = ["build", "--network", "host"]
@@ -42,6 +44,9 @@ class Engine:
 
     def run(self, *words: str | Path) -> None:
         call(*self.command, *words, environ=self.environ)
+
+    def build(self, *words: str | Path) -> None:
+        self.run(*self.build_words, *words)
 
     def has(self, image: str) -> bool:
         return works(*self.command, "image", "inspect", image, environ=self.environ)
@@ -56,7 +61,7 @@ class Engine:
         self.run(*self.save_words, "-o", path, image)
 
     def mount_words(self, folder: Path) -> list[str]:
-        if self.command[0] == "docker":
+        if self.name == "docker":
             raise SystemExit(f"images: docker cannot show a build {folder}, where pip looks; use podman")
         return ["--volume", f"{folder}:{folder}:ro"]
 
@@ -79,7 +84,8 @@ class Buildah(Engine):
         # vfs copies a whole image for every layer; it is for kernels and file systems without overlay.
         drivers = ("overlay", "vfs")
         for driver in drivers:
-            self.command = ["buildah", *storage, "--storage-driver", driver]
+            # In a mount namespace of its own, so that no mount outlives it, however it ends.
+            self.command = ["unshare", "--mount", "buildah", *storage, "--storage-driver", driver]
             if works(*self.command, "info", environ=self.environ):
                 return
         raise SystemExit(f"images: buildah works with none of {', '.join(drivers)} under {store}")
@@ -90,13 +96,19 @@ class Buildah(Engine):
     def pull(self, image: str) -> bool:
         return False
 
-    def import_root(self, archive: Path, image: str) -> None:
-        self.run("from", "--name", "import", "scratch")
+    def build(self, *words: str | Path) -> None:
         try:
+            super().build(*words)
+        finally:
+            self.run("rm", "--all")  # what a failed step leaves
+
+    def import_root(self, archive: Path, image: str) -> None:
+        try:
+            self.run("from", "--name", "import", "scratch")
             self.run("add", "import", archive, "/")
             self.run("commit", "import", image)
         finally:
-            self.run("rm", "import")
+            self.run("rm", "--all")
 
     def save(self, image: str, path: Path) -> None:
         self.run("push", image, f"oci-archive:{path}:{image}")

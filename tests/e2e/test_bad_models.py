@@ -55,6 +55,7 @@ class Bad:
     model: dict[str, Any] = field(default_factory=dict)
     pod: dict[str, Any] | None = None
     file: bytes | None = None
+    file_name: str = "model.onnx"
 
 
 def triton(**fields: Any) -> dict[str, Any]:
@@ -62,11 +63,10 @@ def triton(**fields: Any) -> dict[str, Any]:
 
 
 def python(file: bytes, words: str, *reasons: str, condition: str = "RolloutHealthy") -> Bad:
-    model = {"uri": "pvc://models/bad/model.py", "format": "python", "config": PYTHON_CONFIG}
-    return Bad(condition, reasons, words, model, file=file)
+    model = {"format": "python", "config": PYTHON_CONFIG}
+    return Bad(condition, reasons, words, model, file=file, file_name="model.py")
 
 
-ONNX = "pvc://models/bad/model.onnx"
 WRONG = "VerificationFailed"
 UPDATES = {
     "a digest that differs": Bad("ModelReady", ("DigestMismatch",), "sha256", {"sha256": "0" * 64}),
@@ -74,13 +74,12 @@ UPDATES = {
         "ModelReady", ("ModelNotFound",), "nothing.onnx", {"uri": "pvc://models/nothing.onnx"}
     ),
     "bytes that are no model": Bad(
-        "ModelReady", ("InvalidModel",), "ONNX", {"uri": ONNX}, file=b"no model, just a sentence"
+        "ModelReady", ("InvalidModel",), "ONNX", file=b"no model, just a sentence"
     ),
     "an operator that the server does not know": Bad(
         "ModelReady",
         ("ServerRefusedModel", "InvalidModel"),
         "Fourier",
-        {"uri": ONNX},
         file=onnx_with_unknown_operator(),
     ),
     "a python model that does not start": python(
@@ -110,14 +109,14 @@ UPDATES = {
 }
 
 
-def placed(bad: Bad, source: Path) -> None:
+def changed(service: dict[str, Any], case: str, source: Path) -> dict[str, Any]:
+    """The service with what is bad about the case. A file gets a uri of its own: the uri makes the revision."""
+    bad = UPDATES[case]
     if bad.file is not None:
-        path = source / "bad" / bad.model["uri"].rsplit("/", 1)[1]
-        path.parent.mkdir(mode=0o755, exist_ok=True)
-        path.write_bytes(bad.file)
-
-
-def changed(service: dict[str, Any], bad: Bad) -> dict[str, Any]:
+        folder = case.replace(" ", "-")
+        (source / folder).mkdir(mode=0o755, exist_ok=True)
+        (source / folder / bad.file_name).write_bytes(bad.file)
+        service["spec"]["model"]["uri"] = f"pvc://models/{folder}/{bad.file_name}"
     service["spec"]["model"].update(bad.model)
     if bad.pod is not None:
         service["spec"]["podTemplate"] = bad.pod
@@ -137,10 +136,9 @@ async def test_a_bad_update_is_explained_and_never_serves(
     kube: Any, manifest: Any, source: Path, digits: Any, case: str
 ) -> None:
     bad = UPDATES[case]
-    placed(bad, source)
     good = await kube.get("inferenceservice", "digits")
     stable = good["status"]["rollout"]["stableRevision"]
-    await kube.put(changed(manifest("digits"), bad))
+    await kube.put(changed(manifest("digits"), case, source))
     said = await kube.wait_condition("digits", bad.condition, "False", *bad.reasons, seconds=180)
     assert bad.words in said["message"]
     ready = await kube.condition("digits", "Ready")
@@ -159,9 +157,7 @@ WRONG_FROM_THE_START = [case for case, bad in UPDATES.items() if bad.reasons == 
 async def test_a_first_revision_with_wrong_answers_gets_no_requests(
     kube: Any, manifest: Any, source: Path, case: str
 ) -> None:
-    bad = UPDATES[case]
-    placed(bad, source)
-    await kube.apply(changed(manifest("first"), bad))
+    await kube.apply(changed(manifest("first"), case, source))
     try:
         await kube.wait_condition("first", "ModelReady", "False", WRONG)
         assert (await kube.condition("first", "Ready"))["status"] == "False"

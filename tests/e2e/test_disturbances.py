@@ -152,8 +152,13 @@ async def test_two_operators_write_as_one(kube: Any, manifest: Any, system: Any,
 
 async def test_apiserver_restarted_under_the_operator(kube: Any, digits: Any, source: Path) -> None:
     made = loads(digits, kube)
+
+    async def answering() -> tuple[bool, str]:
+        return await kube.run("get", "--raw", "/readyz") == "ok", "not ok"
+
     async with running(*made):
         restart_apiserver()
+        await wait_for(answering, "the API server to come back", 60)
         await kube.patch("inferenceservice", "digits", model(source, "digits-v2"))
         await kube.wait_settled("digits", 240)
     assert_nothing_failed(made, 500)

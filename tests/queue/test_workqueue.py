@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 
 import hypothesis.strategies as st
 from hypothesis import given, settings
@@ -11,9 +12,13 @@ from hypothesis import given, settings
 from seawall.runtime.queue import RetryLater, WorkQueue
 
 
-async def settled(queue: WorkQueue[str]) -> None:
-    while len(queue.keys) or queue.keys.running:
+async def until(condition: Callable[[], object]) -> None:
+    while not condition():  # noqa: ASYNC110 - the queue offers no event, and none is needed outside tests
         await asyncio.sleep(0)
+
+
+async def settled(queue: WorkQueue[str]) -> None:
+    await until(lambda: not len(queue.keys) and not queue.keys.running)
 
 
 async def test_a_key_added_many_times_before_its_run_runs_once() -> None:
@@ -45,8 +50,7 @@ async def test_a_key_added_during_its_run_runs_once_more_and_never_beside_itself
 
     queue.start(4, handler)
     queue.add("a")
-    while ran == 0:
-        await asyncio.sleep(0)
+    await until(lambda: ran)
     for _ in range(3):
         queue.add("a")
         await asyncio.sleep(0)
@@ -102,8 +106,7 @@ async def test_draining_finishes_the_runs_in_hand_and_starts_no_other() -> None:
     for name in ("a", "b", "c"):
         queue.add(name)
     queue.start(2, handler)
-    while len(started) < 2:
-        await asyncio.sleep(0)
+    await until(lambda: len(started) == 2)
     draining = asyncio.create_task(queue.drain(60))
     await asyncio.sleep(0)
     gate.set()
@@ -119,8 +122,7 @@ async def test_a_run_that_does_not_end_is_cut_off_after_the_grace() -> None:
 
     queue.add("a")
     queue.start(1, handler)
-    while not queue.keys.running:
-        await asyncio.sleep(0)
+    await until(lambda: queue.keys.running)
     assert not await queue.drain(0.01)
 
 

@@ -119,8 +119,6 @@ def api(tmp_path, monkeypatch):
 
 def _use(monkeypatch, kubeconfig):
     monkeypatch.setenv("KUBECONFIG", kubeconfig)
-    # The client reads the variable once, when it is imported.
-    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", kubeconfig)
 
 
 def seawall(capsys, *words):

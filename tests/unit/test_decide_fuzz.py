@@ -13,6 +13,7 @@ from kubernetes.client import models
 from seawall.decide.plan import plan
 from seawall.decide.types import Observed, Verdict, Verification
 from seawall.desired.inputs import Platform
+from support.fuzz import EXAMPLES
 
 STRICT = {
     "Deployment": models.V1Deployment,
@@ -143,7 +144,7 @@ def observed(spec: dict[str, Any], accelerator: dict[str, Any] | None, **over: A
     return Observed(service=service, platform=PLATFORM, now=NOW, accelerator=found or None, **over)
 
 
-@settings(max_examples=3000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(spec=SPEC, accelerator=CLASSES, digest=st.sampled_from(["d" * 64, "unreadable", None]))
 def test_no_spec_breaks_the_plan_and_no_plan_breaks_kubernetes(
     spec: dict[str, Any], accelerator: dict[str, Any] | None, digest: str | None

@@ -22,6 +22,7 @@ from seawall.decide.rollout import (
     advance,
 )
 from seawall.decide.types import PlatformUpdate, Verdict, Verification
+from support.fuzz import EXAMPLES
 
 NOW = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
 A, B, C = "aaaaaaaa", "bbbbbbbb", "cccccccc"
@@ -297,7 +298,7 @@ WORLDS = st.builds(
 )
 
 
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(state=STATES, around=WORLDS)
 def test_traffic_only_ever_moves_to_a_verified_revision(state: RolloutState, around: World) -> None:
     step = advance(state, around)
@@ -308,7 +309,7 @@ def test_traffic_only_ever_moves_to_a_verified_revision(state: RolloutState, aro
         assert around.revisions[step.serving].ready
 
 
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(state=STATES, around=WORLDS)
 def test_what_is_served_is_never_thrown_away(state: RolloutState, around: World) -> None:
     step = advance(state, around)
@@ -316,7 +317,7 @@ def test_what_is_served_is_never_thrown_away(state: RolloutState, around: World)
         assert step.serving in step.keep
 
 
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(state=STATES, around=WORLDS)
 def test_a_step_repeated_in_the_same_world_changes_nothing_more(state: RolloutState, around: World) -> None:
     first = advance(state, around)

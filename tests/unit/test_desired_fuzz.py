@@ -15,6 +15,7 @@ from seawall.desired.deployment import PodTemplateError, build_deployment
 from seawall.desired.inputs import Platform, RevisionInputs, referenced_objects, revision_inputs
 from seawall.desired.names import Owner
 from seawall.desired.podschema import _schema
+from support.fuzz import EXAMPLES
 
 SCHEMA = _schema()
 NAMES = st.sampled_from(["triton", "fetch", "models", "tmp", "shm", "A", "http", "new", "1Gi", "100m", ""])
@@ -121,7 +122,7 @@ def built(inputs: RevisionInputs) -> dict[str, Any] | str:
         return str(error)
 
 
-@settings(max_examples=2000, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(services(), st.sampled_from(CLASSES))
 def test_no_spec_makes_a_deployment_that_the_strict_models_refuse(
     raw: dict[str, Any], accelerator: dict[str, Any]

@@ -67,6 +67,7 @@ def test_an_old_server_gets_no_flag_that_it_does_not_know() -> None:
     assert triton.server_args(inputs(CPU)) == [
         "--model-repository=/models",
         "--exit-timeout-secs=20",
+        "--log-info=false",
         "--disable-auto-complete-config",
         "--allow-gpu-metrics=false",
         "--metrics-config=summary_latencies=true",
@@ -78,6 +79,7 @@ def test_a_new_server_gets_histograms_and_the_classs_own_flags_last() -> None:
     assert triton.server_args(inputs(GPU, {"format": "tensorrt"})) == [
         "--model-repository=/models",
         "--exit-timeout-secs=20",
+        "--log-info=false",
         "--metrics-config=histogram_latencies=true",
         "--http-max-input-size=67108864",
         "--allow-client-shm=false",

@@ -229,6 +229,14 @@ def _put(path: str, content: bytes | str) -> Callable[[Fetch], None]:
     return prepare
 
 
+def _both(*steps: Callable[[Fetch], None]) -> Callable[[Fetch], None]:
+    def prepare(fetch: Fetch) -> None:
+        for step in steps:
+            step(fetch)
+
+    return prepare
+
+
 def _link_out(fetch: Fetch) -> None:
     (fetch.volume / "a.onnx").symlink_to("/etc/passwd")
 
@@ -268,7 +276,7 @@ FAILURES: dict[str, tuple[Callable[[Fetch], None], dict[str, Any], str, str]] = 
         "DigestMismatch",
         "spec.model.sha256",
     ),
-    "a truncated model": (_put("a.onnx", GOOD[:-20]), {"uri": "pvc://c/a.onnx"}, "InvalidModel", "a.onnx"),
+    "a truncated model": (_put("a.onnx", GOOD[:-20]), {"uri": "pvc://c/a.onnx"}, "InvalidModel", "no ONNX file"),
     "an empty file": (_put("a.onnx", b""), {"uri": "pvc://c/a.onnx"}, "InvalidModel", "no ONNX file"),
     "a web page": (_put("a.onnx", "<html>"), {"uri": "pvc://c/a.onnx"}, "InvalidModel", "no ONNX file"),
     "a fixed batch": (
@@ -352,13 +360,13 @@ FAILURES: dict[str, tuple[Callable[[Fetch], None], dict[str, Any], str, str]] = 
         "no Triton repository",
     ),
     "a repository of others": (
-        lambda f: [f.put(f"r/{n}/1/model.py", MODEL) for n in ("a", "b")] and None,
+        _both(_put("r/a/1/model.py", MODEL), _put("r/b/1/model.py", MODEL)),
         {"uri": "pvc://c/r/", "format": "repository"},
         "InvalidModel",
         "holds a, b, but no model named as the service, m",
     ),
     "a broken config of the model's": (
-        lambda f: [f.put("r/config.pbtxt", "{"), f.put("r/1/model.py", MODEL)] and None,
+        _both(_put("r/config.pbtxt", "{"), _put("r/1/model.py", MODEL)),
         {"uri": "pvc://c/r/", "format": "repository"},
         "InvalidConfig",
         "config.pbtxt of the model",

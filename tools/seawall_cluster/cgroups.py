@@ -67,7 +67,7 @@ def create(name: str) -> list[Path]:
 
 
 def move_aside(name: str, pid: int) -> None:
-    """In version 2 a group with children holds no process itself: the waiting outer process goes to a leaf."""
+    """In version 2 a group with children holds no process: the waiting outer process goes to a leaf."""
     for hierarchy in of_this_machine():
         if hierarchy.version == 2:
             leaf = hierarchy.path / ROOT / name / "outside"

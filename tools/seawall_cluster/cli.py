@@ -15,7 +15,9 @@ from pathlib import Path
 
 from . import external, lifecycle, state
 from .errors import ClusterError
+from .fasttier import ApiServer
 from .state import SUPERVISE
+from .supervisor import supervise
 
 
 def parser() -> argparse.ArgumentParser:
@@ -50,8 +52,6 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else argv
     if arguments[:1] == [SUPERVISE]:
-        from .supervisor import supervise
-
         return supervise(arguments[1])
     args = parser().parse_args(arguments)
     # A terminated `up` must clean up like an interrupted one.
@@ -113,8 +113,6 @@ def _status(name: str, *, as_json: bool) -> int:
 
 
 def _apiserver(controllers: bool) -> int:
-    from .fasttier import ApiServer
-
     server = ApiServer(controllers=controllers)
     try:
         print(

@@ -41,7 +41,7 @@ def dispatch(kind: str, args: argparse.Namespace) -> int:
             os.execvp(args.argv[0], args.argv)  # noqa: S606
         case "current", "load":
             raise ClusterError(
-                "CLUSTER=current: images cannot be put into that cluster; push them to a registry that it pulls from"
+                "CLUSTER=current takes no image archives: push it to a registry that the cluster pulls from"
             )
         case _, "status":
             _run("kubectl", *_kubeconfig(kind, args.name), "get", "nodes")
@@ -68,9 +68,9 @@ def _kind_up(name: str) -> None:
         raise CannotRunHereError("CLUSTER=kind needs kind (https://kind.sigs.k8s.io) and Docker or Podman")
     directory = _kind_directory(name)
     directory.mkdir(parents=True, exist_ok=True)
-    existing = subprocess.run(["kind", "get", "clusters"], capture_output=True, text=True, check=False).stdout
+    asked = subprocess.run(["kind", "get", "clusters"], capture_output=True, text=True, check=False)
     kubeconfig = str(directory / "kubeconfig")
-    if _kind_name(name) in existing.split():
+    if _kind_name(name) in asked.stdout.split():
         _run("kind", "export", "kubeconfig", "--name", _kind_name(name), "--kubeconfig", kubeconfig)
     else:
         _run(

@@ -79,8 +79,10 @@ def archive(busybox: bytes) -> bytes:
 
 def load(layout: Layout, ctr: Path, archive_file: Path) -> list[str]:
     """Import an archive into the images that the kubelet sees; returns their names."""
-    if not archive_file.is_file():
-        raise ClusterError(f"{archive_file} is not a file")
+    try:
+        names = names_in(archive_file)
+    except (OSError, tarfile.TarError, ValueError) as problem:
+        raise ClusterError(f"{archive_file} is no image archive: {problem}") from None
     address = ["--address", str(layout.socket), "--namespace", "k8s.io"]
     done = subprocess.run(
         [str(ctr), *address, "images", "import", str(archive_file)],
@@ -90,7 +92,27 @@ def load(layout: Layout, ctr: Path, archive_file: Path) -> list[str]:
     )
     if done.returncode:
         raise ClusterError(f"{archive_file} could not be imported: {done.stderr.strip()}")
-    return [line.split()[0] for line in done.stdout.splitlines() if "/" in line.split(" ")[0]]
+    return names
+
+
+def names_in(archive_file: Path) -> list[str]:
+    """What the images of an OCI or Docker archive are called; an image without a name is of no use to a pod."""
+    with tarfile.open(archive_file) as tar:
+        files = {member.name.removeprefix("./"): member for member in tar if member.name.endswith(".json")}
+        for name in ("index.json", "manifest.json"):
+            content = tar.extractfile(files[name]) if name in files else None
+            if content and (names := _names(json.loads(content.read()))):
+                return names
+    raise ValueError("it names no image")
+
+
+def _names(document: Any) -> list[str]:
+    if isinstance(document, list):  # Docker's
+        return [name for image in document for name in image.get("RepoTags") or []]
+    named = [entry.get("annotations", {}) for entry in document.get("manifests", [])]
+    keys = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
+    found = (next((notes[key] for key in keys if key in notes), None) for notes in named)
+    return [name for name in found if name]
 
 
 def _blob(blobs: dict[str, bytes], kind: str, content: bytes) -> dict[str, Any]:

@@ -7,7 +7,6 @@ import os
 import platform
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -38,12 +37,17 @@ Say = Callable[[str], None]
 def up(name: str, say: Say) -> Layout:
     """Make the cluster, or find it running. Returns only when it serves."""
     plugins = check_machine()
+    with state.locked(name):
+        return _up(name, plugins, say)
+
+
+def _up(name: str, plugins: str, say: Say) -> Layout:
     if running := _running(name):
         say(f"cluster {name} is up already")
         return running
     if state.directory_of(name).exists():
         say(f"removing what an earlier cluster {name} left")
-        down(name, say)
+        _down(name)
     programs = binaries.ensure(PROGRAMS)
     started = time.monotonic()
 
@@ -55,11 +59,10 @@ def up(name: str, say: Say) -> Layout:
         _configure(layout, programs, plugins)
         step("certificates and configuration written")
         _launch(layout, step)
-    except BaseException:
-        logs = _keep_logs(layout)
-        down(name, lambda _text: None)
-        if logs:
-            say(f"the logs are kept in {logs}")
+    except BaseException as problem:
+        if isinstance(problem, ClusterError):
+            say(f"the logs are kept in {_keep_logs(layout)}")
+        _down(name)
         raise
     step(f"cluster {name} is ready")
     return layout
@@ -72,17 +75,18 @@ def down(name: str, say: Say) -> None:
         say(f"there is no cluster {name}")
         return
     check_root()
+    with state.locked(name):
+        _down(name)
+        state.forget(name)
+    say(f"cluster {name} is gone")
+
+
+def _down(name: str) -> None:
+    directory = state.directory_of(name)
     _kill(lambda: state.entered_processes(directory))
     _kill(lambda: state.supervisor_processes(directory))
     cgroups.remove(Layout(name, directory, 0).cgroup)
     shutil.rmtree(directory)
-    for parent in (directory.parent / ".lock", directory.parent, directory.parent.parent):
-        with suppress(OSError):
-            if parent.name == ".lock" and not state.existing():
-                parent.unlink()
-            elif parent.is_dir():
-                parent.rmdir()
-    say(f"cluster {name} is gone")
 
 
 def status(name: str) -> dict[str, Any]:
@@ -93,7 +97,7 @@ def status(name: str) -> dict[str, Any]:
     parts = state.components(first) if first else []
     return {
         "name": name,
-        "state": "running" if first else "dead",
+        "state": _state(layout, first),
         "directory": str(layout.directory),
         "kubeconfig": str(layout.kubeconfig),
         "auditLog": str(layout.directory / "audit.log"),
@@ -118,7 +122,7 @@ def load(name: str, archives: Sequence[Path], say: Say) -> None:
     for archive in archives:
         started = time.monotonic()
         names = images.load(layout, _programs(layout)["ctr"], archive)
-        say(f"{time.monotonic() - started:5.1f} s  loaded {', '.join(names) or archive.name}")
+        say(f"{time.monotonic() - started:5.1f} s  loaded {', '.join(names)}")
 
 
 def restart(name: str, component: str, say: Say) -> None:
@@ -167,7 +171,14 @@ def _running(name: str) -> Layout | None:
     return layout if layout and ready and state.first_process(layout.directory) else None
 
 
+def _state(layout: Layout, first: int | None) -> str:
+    if first is None:
+        return "dead"
+    return "running" if (layout.directory / "ready").exists() else "starting"
+
+
 def _configure(layout: Layout, programs: dict[str, Path], plugins: str) -> None:
+    (layout.directory / "logs").mkdir()
     (layout.directory / "programs.json").write_text(
         json.dumps({name: str(path) for name, path in programs.items()})
     )
@@ -178,7 +189,6 @@ def _configure(layout: Layout, programs: dict[str, Path], plugins: str) -> None:
 
 
 def _launch(layout: Layout, step: Say) -> None:
-    (layout.directory / "logs").mkdir()
     outer = namespaces.launch(layout, layout.directory / "logs" / "supervisor.log")
     assert outer.stdin is not None
     assert outer.stdout is not None
@@ -209,22 +219,13 @@ def _kill(find: Callable[[], list[int]]) -> None:
         time.sleep(0.02)
 
 
-def _keep_logs(layout: Layout) -> Path | None:
-    logs = layout.directory / "logs"
-    if not logs.is_dir():
-        return None
+def _keep_logs(layout: Layout) -> Path:
     kept = Path(os.environ.get("TMPDIR", "/tmp")) / f"seawall-{layout.name}-logs"  # noqa: S108
     shutil.rmtree(kept, ignore_errors=True)
-    shutil.copytree(logs, kept)
+    shutil.copytree(layout.directory / "logs", kept)
     return kept
 
 
 def _programs(layout: Layout) -> dict[str, Path]:
     recorded = json.loads((layout.directory / "programs.json").read_text())
     return {name: Path(path) for name, path in recorded.items()}
-
-
-def kubectl(layout: Layout, first: int, *args: str) -> str:
-    command = [str(_programs(layout)["kubectl"]), f"--kubeconfig={layout.kubeconfig}", *args]
-    entered = ["nsenter", f"--net=/proc/{first}/ns/net", *command]
-    return subprocess.run(entered, capture_output=True, text=True, check=False).stdout

@@ -37,7 +37,7 @@ def launch(layout: Layout, log: Path) -> subprocess.Popen[bytes]:
     own = ["unshare", "--net", "--mount", "--pid", "--cgroup", "--fork", "--kill-child", "--mount-proc"]
     supervisor = [sys.executable, str(TOOL), SUPERVISE, str(layout.directory)]
     with log.open("ab") as output:
-        outer = subprocess.Popen(
+        return subprocess.Popen(
             ["/bin/sh", "-c", JOIN, "sh", *joins, "--", *own, "--propagation", "private", "--", *supervisor],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -45,7 +45,6 @@ def launch(layout: Layout, log: Path) -> subprocess.Popen[bytes]:
             start_new_session=True,
             env=quiet_environment(),
         )
-    return outer
 
 
 def enter_command(pid: int, resolv_conf: Path, command: Sequence[str]) -> list[str]:

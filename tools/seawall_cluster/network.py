@@ -40,7 +40,7 @@ def proxy_config(layout: Layout) -> dict[str, Any]:
 
 def corefile(layout: Layout) -> str:
     """No forwarding: a name outside the cluster does not exist, and nothing leaves the machine."""
-    return f""".:53 {{
+    return f"""cluster.local in-addr.arpa ip6.arpa {{
     bind {layout.address}
     errors
     kubernetes cluster.local in-addr.arpa ip6.arpa {{
@@ -48,10 +48,13 @@ def corefile(layout: Layout) -> str:
         pods insecure
         ttl 1
     }}
+    cache 1
+}}
+. {{
+    bind {layout.address}
     template ANY ANY {{
         rcode NXDOMAIN
     }}
-    cache 1
 }}
 """
 

@@ -176,11 +176,12 @@ def _say(text: str) -> None:
 def _progress(what: str, every: float = 15.0) -> Iterator[None]:
     """Says what is being done, then every few seconds that it is still being done."""
     started, finished = time.monotonic(), threading.Event()
+    short = what.partition(";")[0]
     _say(what)
 
     def remind() -> None:
         while not finished.wait(every):
-            _say(f"  {what.split(';')[0]}: {time.monotonic() - started:.0f} s")
+            _say(f"  {short}: {time.monotonic() - started:.0f} s")
 
     thread = threading.Thread(target=remind, daemon=True)
     thread.start()
@@ -189,4 +190,4 @@ def _progress(what: str, every: float = 15.0) -> Iterator[None]:
     finally:
         finished.set()
         thread.join()
-    _say(f"  {what.split(';')[0]}: done in {time.monotonic() - started:.0f} s")
+    _say(f"  {short}: done in {time.monotonic() - started:.0f} s")

@@ -109,7 +109,7 @@ def load(name: str) -> Layout | None:
 def create(name: str) -> Layout:
     """Take the lowest free index and write it down."""
     directory = directory_of(name)
-    with _locked():
+    with locked(""):
         index = free_index({layout.index for layout in existing()})
         directory.mkdir(parents=True, mode=0o700)
         (directory / "cluster.json").write_text(json.dumps({"name": name, "index": index}))
@@ -124,12 +124,24 @@ def free_index(taken: set[int]) -> int:
 
 
 @contextmanager
-def _locked() -> Iterator[None]:
+def locked(name: str) -> Iterator[None]:
+    """One `up` or `down` of a cluster at a time; without a name, one choice of an index."""
     root = clusters_directory()
     root.mkdir(parents=True, exist_ok=True)
-    with (root / ".lock").open("w") as lock:
+    with (root / f".{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def forget(name: str) -> None:
+    """Remove the directories above a removed cluster as far as they are empty now."""
+    root = clusters_directory()
+    (root / f".{name}.lock").unlink(missing_ok=True)
+    if not existing():
+        (root / "..lock").unlink(missing_ok=True)
+        for folder in (root, root.parent):
+            with suppress(OSError):
+                folder.rmdir()
 
 
 def _processes() -> Iterator[Path]:

@@ -87,10 +87,11 @@ class Supervisor:
 
         def loaded() -> bool:
             try:
-                return bool(images.load(self.layout, self.programs["ctr"], archive))
+                images.load(self.layout, self.programs["ctr"], archive)
             except ClusterError:
                 # The socket exists a moment before the image service behind it.
                 return False
+            return True
 
         wait_until(loaded, "image service of containerd", START_SECONDS, [containerd])
         archive.unlink()

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from types import SimpleNamespace
-from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -13,9 +10,6 @@ import aiohttp
 from kubernetes.aio.client.configuration import Configuration
 from kubernetes.aio.client.rest import RESTClientObject
 from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
-
-RequestSeen = Callable[[str, Any, int], None]
-"""method, URL and status code (0: sent, not answered yet)"""
 
 
 class NoCluster(Exception):
@@ -52,29 +46,18 @@ def _environment_proxy(url: str) -> str | None:
     return getproxies().get(parts.scheme)
 
 
-async def watch_session(config: Configuration, seen: RequestSeen) -> aiohttp.ClientSession:
-    """A session for the watch layer with the same credentials; `seen` hears of each request and answer."""
+async def watch_session(
+    config: Configuration, middleware: aiohttp.ClientMiddlewareType
+) -> aiohttp.ClientSession:
+    """A session for the watch layer with the same credentials."""
     headers = {}
     for auth in (await config.auth_settings()).values():
         headers[auth["key"]] = auth["value"]
 
-    async def on_start(
-        _: aiohttp.ClientSession, __: SimpleNamespace, params: aiohttp.TraceRequestStartParams
-    ) -> None:
-        seen(params.method, params.url, 0)
-
-    async def on_end(
-        _: aiohttp.ClientSession, __: SimpleNamespace, params: aiohttp.TraceRequestEndParams
-    ) -> None:
-        seen(params.method, params.url, params.response.status)
-
-    trace = aiohttp.TraceConfig()
-    trace.on_request_start.append(on_start)
-    trace.on_request_end.append(on_end)
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, ssl=RESTClientObject(config).ssl_context),
         headers=headers,
-        trace_configs=[trace],
+        middlewares=(middleware,),
         proxy=config.proxy,
         read_bufsize=2**21,
     )

@@ -102,8 +102,9 @@ class KubeCluster:
         while True:
             answer = await self.call("GET", "list", api_version, kind, namespace or "", query=query)
             page = _object(answer, f"list {kind}")
-            typed = {"apiVersion": api_version, "kind": kind}
-            items.extend(typed | item for item in page.get("items") or ())
+            for item in page.get("items") or ():
+                item["metadata"].pop("managedFields", None)  # half of a long list's memory, read by nobody
+                items.append({"apiVersion": api_version, "kind": kind} | item)
             meta = page.get("metadata") or {}
             if not meta.get("continue"):
                 return items, str(meta.get("resourceVersion", ""))

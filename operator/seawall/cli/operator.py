@@ -90,9 +90,9 @@ async def _run(settings: Settings) -> int:
         instance=settings.identity,
     )
 
-    async def open_session(seen: Callable[[str, Any, int], None]) -> tuple[str, Any]:
+    async def open_session(middleware: Any) -> tuple[str, Any]:
         fresh = await configuration()
-        return fresh.host, await watch_session(fresh, seen)
+        return fresh.host, await watch_session(fresh, middleware)
 
     world = World(
         cluster,

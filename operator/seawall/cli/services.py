@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 from typing import Any
 
 from seawall.desired.names import GROUP
@@ -27,8 +29,7 @@ class Services:
         from kubernetes import client, config  # noqa: PLC0415
 
         try:
-            config.load_config()
-            self.default_namespace = _current_namespace(config)
+            self.default_namespace = _connect(config)
         except (config.ConfigException, OSError, ValueError) as error:
             raise ClusterError(f"no usable kubeconfig: {error}") from error
         self._api = client.CustomObjectsApi()
@@ -84,11 +85,14 @@ class Services:
             raise ClusterError(f"the API server does not answer: {error}") from error
 
 
-def _current_namespace(config: Any) -> str:
-    try:
-        _, active = config.list_kube_config_contexts()
-    except config.ConfigException:
-        return "default"  # inside a pod there is no kubeconfig
+def _connect(config: Any) -> str:
+    """Kubeconfig where there is one, else the pod's own account; the namespace that goes with it."""
+    files = os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
+    if not os.environ.get("KUBECONFIG") and not Path(files).exists():
+        config.load_incluster_config()
+        return "default"
+    config.load_kube_config(config_file=files)
+    _, active = config.list_kube_config_contexts(config_file=files)
     return str(active["context"].get("namespace") or "default")
 
 

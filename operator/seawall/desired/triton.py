@@ -36,6 +36,8 @@ def server_args(inputs: RevisionInputs) -> list[str]:
     args = [
         f"--model-repository={MODELS_PATH}",
         f"--exit-timeout-secs={EXIT_TIMEOUT_SECONDS}",
+        # Kubernetes hands on the last 2 KB of a failed server's log: its tables of options would fill them.
+        "--log-info=false",
     ]
     if inputs.user["model"]["format"] == "onnx":
         # The fetcher writes inputs and outputs too: the file says everything, and Triton adds no guesses.

@@ -88,18 +88,24 @@ def _normal_field(item: Any, field: FieldDescriptor, path: str) -> Any:
     schema = field.message_type
     if schema is None or item is None:
         return item
-    if schema.GetOptions().map_entry:
-        inner = schema.fields_by_name["value"].message_type
-        if inner is None or not isinstance(item, Mapping):
-            return item
-        return {
-            k: _normal(v, inner, f"{path}.{k}.") if isinstance(v, Mapping) else v for k, v in item.items()
-        }
-    if isinstance(item, list):
-        return [
-            _normal(v, schema, f"{path}[{n}].") if isinstance(v, Mapping) else v for n, v in enumerate(item)
-        ]
-    return _normal(item, schema, f"{path}.") if isinstance(item, Mapping) else item
+    if not schema.GetOptions().map_entry and field.is_repeated:
+        if not isinstance(item, list):
+            raise ValueError(f"{path} must be a list")
+        return [_normal_message(entry, schema, f"{path}[{n}]") for n, entry in enumerate(item)]
+    if not schema.GetOptions().map_entry:
+        return _normal_message(item, schema, path)
+    if not isinstance(item, Mapping):
+        raise ValueError(f"{path} must be an object")
+    inner = schema.fields_by_name["value"].message_type
+    if inner is None:
+        return dict(item)
+    return {k: v if v is None else _normal_message(v, inner, f"{path}.{k}") for k, v in item.items()}
+
+
+def _normal_message(item: Any, schema: Descriptor, path: str) -> dict[str, Any]:
+    if not isinstance(item, Mapping):
+        raise ValueError(f"{path} must be an object")
+    return _normal(item, schema, f"{path}.")
 
 
 def _merged(low: Mapping[str, Any], high: Mapping[str, Any], schema: Descriptor) -> dict[str, Any]:

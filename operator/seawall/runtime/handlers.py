@@ -1,10 +1,9 @@
 """kopf as the watch layer and nothing more: an event goes into the store, its service's key into the queue.
 
 kopf writes nothing here, keeps no index, and its digests of objects for change detection are switched off,
-because nobody asks for them. What it does not tell is told by looking at its requests: a LIST of a kind means
-that its watch had broken, and objects deleted meanwhile are reported to nobody (kopf sends no DELETED for
-them, and nothing at all when the list is empty). So each LIST of kopf's is followed by one of ours, which
-drops the ghosts.
+because nobody asks for them. The watches are kopf's, the LISTs are ours: kopf reports no object that vanished
+while a watch was broken, and spends a task on each one that did not. So a LIST that kopf makes is turned into
+one that matches nothing and only starts the watch, and one of ours follows it, which knows every difference.
 """
 
 from __future__ import annotations
@@ -20,19 +19,20 @@ import kopf
 from kopf import DiffBaseStorage, ProgressStorage
 
 from seawall.decide.types import Key, Manifest
-from seawall.ports import ApiUnavailable, Cluster
+from seawall.ports import ApiRejected, ApiUnavailable, Cluster
 from seawall.runtime.kinds import ACCELERATOR, BY_NAME, CHILDREN, SERVICE, SHARED, WATCHED, Kind
 from seawall.runtime.store import Store, owning_service
 
 logger = logging.getLogger(__name__)
 
 SERVER_TIMEOUT = 300
-RELIST_QUIET = 1.0
+RELIST_QUIET = 0.3
 RELIST_RETRY = 5.0
 ERROR_BACKOFFS = (1, 1, 2, 3, 5, 8, 13, 21, 30, 30, 30, 30, 30, 30)
 """Some four minutes of 5xx and 403 answers are waited out; then the process ends and is started anew."""
 
-Add = Callable[..., None]
+NOTHING = "metadata.name=--"
+"""A field selector that no object fits: two hyphens are no name."""
 
 
 class _NoDiffs(DiffBaseStorage):
@@ -68,22 +68,18 @@ class _NoProgress(ProgressStorage):
 class Told:
     """Where events go: into the store, and their services' keys into the queue."""
 
-    def __init__(self, store: Store, add: Add) -> None:
+    def __init__(self, store: Store, add: Callable[[Key], None]) -> None:
         self._store = store
         self._add = add
 
     def event(self, kind: Kind, type_: str | None, manifest: Manifest) -> None:
-        """`type_` is kopf's: None for an object of an initial or repeated LIST."""
-        if type_ == "DELETED":
-            changed = self._store.remove(kind, manifest)
-        else:
-            changed = self._store.put(kind, manifest)
-        if changed:
-            self.changed(kind, manifest, live=type_ is not None)
+        put = self._store.remove if type_ == "DELETED" else self._store.put
+        if put(kind, manifest):
+            self.changed(kind, manifest)
 
-    def changed(self, kind: Kind, manifest: Manifest, *, live: bool) -> None:
+    def changed(self, kind: Kind, manifest: Manifest) -> None:
         for key in self._concerned(kind, manifest):
-            self._add(key, live=live)
+            self._add(key)
 
     def _concerned(self, kind: Kind, manifest: Manifest) -> Sequence[Key]:
         meta = manifest["metadata"]
@@ -100,50 +96,65 @@ class Told:
 
 
 class Relisting:
-    """Repeats kopf's LISTs to find what has vanished, one for each kind at a time and not too often."""
+    """One LIST of ours for each of kopf's: fills the store at the start, repairs it after a broken watch."""
 
     def __init__(self, cluster: Cluster, store: Store, told: Told, namespaces: Sequence[str]) -> None:
         self._cluster = cluster
         self._store = store
         self._told = told
         self._namespaces = namespaces
-        self._pending: set[str] = set()
+        self._pending: dict[str, None] = {}
         self._due = asyncio.Event()
         self._locks = {kind.kind: asyncio.Lock() for kind in WATCHED}
+        self.missing = {kind.kind for kind in WATCHED}
+        """kinds that have never been listed"""
+        self.filled = asyncio.Event()
 
     def ask(self, kind: Kind) -> None:
-        self._pending.add(kind.kind)
+        self._pending.setdefault(kind.kind)
         self._due.set()
 
     async def run(self) -> None:
         while True:
             await self._due.wait()
-            await asyncio.sleep(RELIST_QUIET)  # pages of one LIST, and kinds that break together
+            if self.filled.is_set():
+                await asyncio.sleep(RELIST_QUIET)  # kinds break together, and namespaces one by one
             self._due.clear()
-            for name in sorted(self._pending):
-                self._pending.discard(name)
-                try:
-                    await self.repair(BY_NAME[name])
-                except ApiUnavailable as trouble:
-                    logger.warning("listing %s comes back later: %s", name, trouble)
-                    self._pending.add(name)
-            if self._pending:
+            if not all([await self._one(BY_NAME[name]) for name in list(self._pending)]):
                 await asyncio.sleep(RELIST_RETRY)
                 self._due.set()
 
-    async def repair(self, kind: Kind, *, wake: bool = True) -> None:
-        """One LIST; what it shows that the store does not know, or no longer, is followed up."""
+    async def _one(self, kind: Kind) -> bool:
+        self._pending.pop(kind.kind, None)
+        try:
+            await self.repair(kind)
+        except (ApiUnavailable, ApiRejected) as trouble:
+            if isinstance(trouble, ApiRejected) and not self.filled.is_set():
+                raise
+            logger.warning("listing %s comes back later: %s", kind.plural, trouble)
+            self._pending.setdefault(kind.kind)
+            return False
+        return True
+
+    async def repair(self, kind: Kind) -> None:
+        """Once the store has been filled, what the LIST shows to be news or gone is followed up."""
         scopes: Sequence[str | None] = self._namespaces if self._namespaces and kind.namespaced else [None]
         async with self._locks[kind.kind]:
             for scope in scopes:
                 self._store.begin_list(kind)
                 items, version = await self._cluster.list(kind.api_version, kind.kind, scope, kind.selector)
                 news, vanished = self._store.replace(kind, items, version, scope)
-                if vanished:
-                    logger.info("%d vanished unseen of %s", len(vanished), kind.kind)
-                if wake:
+                if self.filled.is_set():
                     for manifest in (*news, *vanished):
-                        self._told.changed(kind, manifest, live=False)
+                        self._told.changed(kind, manifest)
+        self.missing.discard(kind.kind)
+        if not self.missing:
+            self.filled.set()
+
+
+Middleware = Callable[[aiohttp.ClientRequest, aiohttp.ClientHandlerType], Awaitable[aiohttp.ClientResponse]]
+OpenSession = Callable[[Middleware], Awaitable[tuple[str, aiohttp.ClientSession]]]
+"""Address of the API server, and a session with it that sends each request through the middleware."""
 
 
 class Watch:
@@ -155,20 +166,19 @@ class Watch:
         told: Told,
         relisted: Callable[[Kind], None],
         asked: Callable[[Kind], None],
-        session: Callable[[Callable[[str, Any, int], None]], Awaitable[tuple[str, aiohttp.ClientSession]]],
+        open_session: OpenSession,
         counted: Callable[[str, str, str], None],
         namespaces: Sequence[str],
     ) -> None:
+        """`relisted`: a watch of this kind starts afresh; `asked`: kopf has asked for a LIST or a watch."""
         self._told = told
         self._relisted = relisted
         self._asked = asked
-        self._session = session
+        self._open_session = open_session
         self._counted = counted
         self._namespaces = namespaces
         self._stop = asyncio.Event()
         self._plurals = {kind.plural: kind for kind in WATCHED}
-        self.listed: set[str] = set()
-        self.all_listed = asyncio.Event()
 
     def stop(self) -> None:
         self._stop.set()
@@ -188,38 +198,38 @@ class Watch:
 
         @kopf.on.login(registry=registry)
         async def login(**_: Any) -> kopf.AiohttpSession:
-            server, session = await self._session(self._seen)
+            server, session = await self._open_session(self._through)
             return kopf.AiohttpSession(server=server, aiohttp_session=session)
 
         for kind in WATCHED:
-            group, version = kind.group_version
-            self._listen(registry, kind, group, version)
+            self._listen(registry, kind)
         return registry
 
-    def _listen(self, registry: kopf.OperatorRegistry, kind: Kind, group: str, version: str) -> None:
+    def _listen(self, registry: kopf.OperatorRegistry, kind: Kind) -> None:
+        group, version = kind.group_version
+
         @kopf.on.event(group, version, kind.plural, registry=registry, id=f"told-{kind.plural}")
         async def told(event: Any, **_: Any) -> None:
             self._told.event(kind, event["type"], event["object"])
 
-    def _seen(self, method: str, url: Any, status: int) -> None:
-        """Every request that kopf makes, and again with its answer's status code."""
-        kind = self._plurals.get(url.path.rpartition("/")[2])
-        if kind is None or method != "GET":
-            return
-        watching = "watch" in url.query
-        if status == 0:
-            self._asked(kind)
-            return
-        self._counted("watch" if watching else "list", kind.plural, str(status))
-        if not watching and status == 200:
-            self._relisted(kind)
-            if "continue" not in url.query:
-                self._first(kind)
-
-    def _first(self, kind: Kind) -> None:
-        self.listed.add(kind.kind)
-        if len(self.listed) == len(WATCHED):
-            self.all_listed.set()
+    async def _through(
+        self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        """Every request that kopf makes."""
+        kind = self._plurals.get(request.url.path.rpartition("/")[2])
+        if kind is None or request.method != "GET":
+            return await send(request)
+        self._asked(kind)
+        if "watch" in request.url.query:
+            response = await send(request)
+            self._counted("watch", kind.plural, str(response.status))
+            return response
+        request.url = request.url.update_query(fieldSelector=NOTHING)
+        response = await send(request)
+        self._counted("list", kind.plural, str(response.status))
+        if response.status == 200:
+            self._relisted(kind)  # ours comes later than this one's version, at which the watch starts
+        return response
 
 
 def watch_settings() -> kopf.OperatorSettings:
@@ -233,7 +243,6 @@ def watch_settings() -> kopf.OperatorSettings:
     settings.watching.server_timeout = SERVER_TIMEOUT
     settings.watching.client_timeout = SERVER_TIMEOUT + 10
     settings.watching.connect_timeout = 30
-    settings.watching.chunk_size = 500
     settings.networking.request_timeout = 30
     settings.networking.connect_timeout = 10
     settings.networking.enforce_retry_after = True

@@ -17,16 +17,15 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-import aiohttp
 from aiohttp import web
 
 from seawall.decide.types import Key
 from seawall.desired.inputs import Platform
 from seawall.ports import ApiRejected, ApiUnavailable, Cluster, Inference, ModelConfigSchema
 from seawall.runtime.fence import Fenced
-from seawall.runtime.handlers import Relisting, Told, Watch, resync_forever
+from seawall.runtime.handlers import OpenSession, Relisting, Told, Watch, resync_forever
 from seawall.runtime.health import Health, health_app, metrics_app, serve
-from seawall.runtime.kinds import CRD_NAMES, CUSTOM, WATCHED, Kind
+from seawall.runtime.kinds import CRD_NAMES, CUSTOM, Kind
 from seawall.runtime.leader import Leader, LeaseApi, LeaseTimes
 from seawall.runtime.observe import Observer
 from seawall.runtime.pacing import Pacing
@@ -39,8 +38,6 @@ from seawall.settings import Settings
 
 logger = logging.getLogger(__name__)
 FIRST_LIST_SECONDS = 120.0
-Seen = Callable[[str, Any, int], None]
-OpenSession = Callable[[Seen], Awaitable[tuple[str, aiohttp.ClientSession]]]
 
 
 class CannotStart(Exception):
@@ -111,14 +108,14 @@ class Operator:
         self._stopping = asyncio.Event()
         self.watch = Watch(
             told=told,
-            relisted=self._kopf_listed,
+            relisted=self._relisting.ask,
             asked=lambda kind: health.asked(kind.plural),
-            session=world.open_session,
+            open_session=world.open_session,
             counted=telemetry.call,
             namespaces=settings.watch_namespaces,
         )
         self.on_signals: Callable[[Callable[[], None]], None] = lambda stop: None
-        """Set by whoever owns the process; called when kopf has put its own signal handlers in their place."""
+        """Set by whoever owns the process; called when kopf has installed signal handlers of its own."""
 
     def stop(self) -> None:
         """Finish the runs in hand, give the lease back, end."""
@@ -162,39 +159,58 @@ class Operator:
         return 1
 
     async def _lead(self) -> None:
-        """Fills the store, waits for the lease, works until it is lost."""
-        await self._fill()
-        extras = [
-            asyncio.create_task(self._relisting.run(), name="relisting"),
-            asyncio.create_task(
-                resync_forever(self._relisting.repair, self._everything, self._pause), name="resync"
-            ),
-        ]
+        """Fills the store and waits for the lease, both at once; then works until the lease is lost."""
+        tasks = [asyncio.create_task(self._fill(), name="fill")]
         try:
-            await self.leader.acquire()
-            self.pacing.restore((key, self._status(key)) for key in self.store.services())
-            self._everything()
-            self.queue.start(self._settings.workers, self._reconciler)
-            self.health.started = True
-            await self.leader.keep()
+            await self._or_failed(self.leader.acquire(), tasks)
+            keeping = asyncio.create_task(self.leader.keep(), name="lease")
+            tasks.append(keeping)
+            await self._or_failed(self._relisting.filled.wait(), tasks)
+            if not keeping.done():
+                self.pacing.restore((key, self._status(key)) for key in self.store.services())
+                self._everything()
+                self.queue.start(self._settings.workers, self._reconciler)
+                self.health.started = True
+            await self._or_failed(keeping, tasks[:1])
         finally:
-            for task in extras:
+            for task in tasks:
                 task.cancel()
 
+    async def _or_failed(self, wanted: Awaitable[Any], others: list[asyncio.Task[None]]) -> None:
+        """Waits for this, unless one of the others ends first; its error, if any, is raised."""
+        waiting = asyncio.ensure_future(wanted)
+        try:
+            await asyncio.wait({waiting, *others}, return_when=asyncio.FIRST_COMPLETED)
+            for ended in (task for task in others if task.done()):
+                await ended
+        finally:
+            waiting.cancel()
+
     async def _fill(self) -> None:
+        """Fills the store, and from then on repairs it; never ends."""
+        listing = asyncio.create_task(self._relisting.run(), name="relisting")
+        resync = asyncio.create_task(
+            resync_forever(self._relisting.repair, self._everything, self._pause), name="resync"
+        )
         try:
             async with asyncio.timeout(FIRST_LIST_SECONDS):
-                await self.watch.all_listed.wait()
+                await self._or_failed(self._relisting.filled.wait(), [listing])
+            self.on_signals(self.stop)
+            self.health.synced = True
+            gc.collect()
+            gc.freeze()  # the modules and the first load are here to stay: no collection walks them again
+            logger.info(
+                "the store is filled: %d objects, %d services", len(self.store), self.store.service_count
+            )
+            await listing
         except TimeoutError:
-            missing = sorted({kind.kind for kind in WATCHED} - self.watch.listed)
-            raise CannotStart(f"these kinds could not be listed: {', '.join(missing)}") from None
-        self.on_signals(self.stop)
-        for kind in WATCHED:
-            await self._patiently(partial(self._relisting.repair, kind, wake=False))
-        self.health.synced = True
-        gc.collect()
-        gc.freeze()  # the modules and the store's first load are here to stay; no collection walks them again
-        logger.info("the store is filled: %d objects, %d services", len(self.store), self.store.service_count)
+            missing = ", ".join(sorted(self._relisting.missing))
+            raise CannotStart(f"these kinds could not be listed: {missing}") from None
+        except ApiRejected as refused:
+            raise CannotStart(f"the API server refuses a list: {refused.message}") from refused
+        finally:
+            listing.cancel()
+            resync.cancel()
 
     async def _patiently(self, step: Callable[[], Awaitable[None]]) -> None:
         while True:
@@ -219,10 +235,6 @@ class Operator:
                 f"{kind.kind} cannot be listed ({refused.message}); is the CustomResourceDefinition {name}"
                 " installed (`seawall crd | kubectl apply -f -`) and may this account list it?"
             ) from refused
-
-    def _kopf_listed(self, kind: Kind) -> None:
-        if self.health.synced:
-            self._relisting.ask(kind)
 
     def _everything(self) -> None:
         for key in self.store.services():

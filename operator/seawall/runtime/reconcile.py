@@ -89,15 +89,16 @@ class Reconciler:
         observed, decided = await self._decide(key, await self._observer.stored(key, service))
         if observed is None or decided is None:
             return None
-        applied = self._writer.applied
-        problems = await self._writer.apply(observed.service, decided.apply)
+        sent, problems = await self._writer.apply(observed.service, decided.apply)
+        if sent:
+            logger.info("applied %s", ", ".join(str(ObjectRef.of(manifest)) for manifest in sent))
         if problems:
             for problem in problems:
                 logger.warning("%s: %s: %s", problem.ref, problem.reason, problem.message)
             decided = self._plan(key, replace(observed, write_problems=problems))
         else:
             await self._writer.delete(decided.delete)
-            if decided.delete or self._writer.applied != applied:
+            if sent or decided.delete:
                 decided = self._settled(key, observed, decided)
         await self._write_status(key, observed.service, decided)
         return decided.requeue_after

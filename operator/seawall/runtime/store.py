@@ -144,6 +144,10 @@ class Store:
         place = (kind.kind, namespace, name)
         return self._read(place) if place in self._entries else None
 
+    def version(self, kind: Kind, namespace: str, name: str) -> str | None:
+        entry = self._entries.get((kind.kind, namespace, name))
+        return entry.version if entry else None
+
     def service(self, key: Key) -> Manifest | None:
         return self.get(SERVICE, key.namespace, key.name)
 
@@ -190,7 +194,7 @@ class Store:
     def _set(self, kind: Kind, place: Place, manifest: Manifest, version: str) -> bool:
         entry = self._entries.get(place)
         uid = str(manifest["metadata"].get("uid", ""))
-        if entry is not None and newer(entry.version, version) == entry.version and entry.version != version:
+        if entry is not None and (entry.version == version or newer(entry.version, version) == entry.version):
             return False
         body = json.dumps(trimmed(kind, manifest), separators=(",", ":")).encode()
         if entry is not None and entry.uid == uid and entry.body == body:

@@ -29,17 +29,20 @@ class Writer:
         self._cluster = cluster
         self._store = store
         self._look_again = look_again
+        self._answers: dict[Place, tuple[str, str]] = {}
+        """what was applied last and the version that it made"""
         self._echoes: dict[Place, tuple[str, str]] = {}
-        self.applied = 0
-        """how many objects have been sent, over all services"""
+        """what was applied last and how the server spells it, where that differs"""
         self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     def namespace_lock(self, namespace: str) -> asyncio.Lock:
         """Held while a namespace's shared objects are made or removed."""
         return self._locks[namespace]
 
-    async def apply(self, service: Manifest, manifests: Sequence[Manifest]) -> list[WriteProblem]:
-        """Shared objects first, then all that is independent at once, the Services last.
+    async def apply(
+        self, service: Manifest, manifests: Sequence[Manifest]
+    ) -> tuple[list[Manifest], list[WriteProblem]]:
+        """Shared objects first, then all that is independent at once, the Services last; returns what was tried.
 
         Stops at the first group with a problem: traffic must not move to what could not be written.
         """
@@ -47,13 +50,13 @@ class Writer:
         for manifest in manifests:
             kind = BY_NAME[manifest["kind"]]
             groups[0 if kind in SHARED else 2 if kind is K8S_SERVICE else 1].append(manifest)
-        problems = await self._shared(service, groups[0])
+        sent, problems = await self._shared(service, groups[0])
         for group in groups[1:]:
-            if problems:
-                return problems
-            outdated = [m for m in group if not self._stands(m, service)]
-            problems = await _together([self._one(service, m) for m in outdated])
-        return problems
+            if not problems:
+                outdated = [m for m in group if not self._stands(m, service)]
+                problems = await _together([self._one(service, m) for m in outdated])
+                sent += outdated
+        return sent, problems
 
     async def delete(self, refs: Sequence[ObjectRef]) -> None:
         await _together([self._delete(ref) for ref in refs])
@@ -62,35 +65,40 @@ class Writer:
         """Whether the store shows all of these as they shall be."""
         return all(self._stands(manifest, service) for manifest in manifests)
 
-    async def _shared(self, service: Manifest, manifests: Sequence[Manifest]) -> list[WriteProblem]:
-        if all(self._stands(m, service) for m in manifests):
-            return []
+    async def _shared(
+        self, service: Manifest, manifests: Sequence[Manifest]
+    ) -> tuple[list[Manifest], list[WriteProblem]]:
+        if self.all_stand(service, manifests):
+            return [], []
         async with self.namespace_lock(service["metadata"]["namespace"]):
             outdated = [m for m in manifests if not self._stands(m, service)]
-            return await _together([self._one(service, m) for m in outdated])
+            return outdated, await _together([self._one(service, m) for m in outdated])
 
     async def _delete(self, ref: ObjectRef) -> None:
         await self._cluster.delete(ref)
         kind = BY_NAME[ref.kind]
-        self._echoes.pop((ref.kind, ref.namespace, ref.name), None)
+        place = (ref.kind, ref.namespace, ref.name)
+        self._answers.pop(place, None)
+        self._echoes.pop(place, None)
         self._store.forget(kind, ref.namespace, ref.name, ref.uid)
         logger.info("deleted %s", ref)
 
     def _stands(self, manifest: Manifest, service: Manifest) -> bool:
         """Whether the live object already says all of this. One that is going is left alone."""
         ref = ObjectRef.of(manifest)
-        live = self._store.get(BY_NAME[ref.kind], ref.namespace, ref.name)
+        place = (ref.kind, ref.namespace, ref.name)
+        applied = _applied(manifest)
+        kind = BY_NAME[ref.kind]
+        if self._answers.get(place) == (applied, self._store.version(kind, ref.namespace, ref.name)):
+            return True  # untouched since this very manifest was applied, however the server spells it
+        live = self._store.get(kind, ref.namespace, ref.name)
         if live is None or not is_ours(live, service):
             return False
         if live["metadata"].get("deletionTimestamp"):
             return True
-        applied = _applied(manifest)
         if _applied(live) != applied:
             return False
-        return covers(live, manifest) or self._echoes.get((ref.kind, ref.namespace, ref.name)) == (
-            applied,
-            _fingerprint(live),
-        )
+        return covers(live, manifest) or self._echoes.get(place) == (applied, _fingerprint(live))
 
     async def _one(self, service: Manifest, manifest: Manifest) -> WriteProblem | None:
         ref = ObjectRef.of(manifest)
@@ -149,13 +157,13 @@ class Writer:
         finally:
             if self._store.end_write(kind, place[1], place[2], result):
                 self._look_again()
+        self._answers[place] = (_applied(manifest), str(result["metadata"].get("resourceVersion", "")))
         if covers(result, manifest):
             self._echoes.pop(place, None)
         else:
             # The server spells a value in its own way. Remembered, so that it is not sent for ever.
             self._echoes[place] = (_applied(manifest), _fingerprint(trimmed(kind, result)))
-        self.applied += 1
-        logger.info("applied %s %s", kind.kind, meta["name"])
+        logger.debug("applied %s %s", kind.kind, meta["name"])
         return result
 
 

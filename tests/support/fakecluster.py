@@ -1,0 +1,125 @@
+"""A Cluster in memory: server-side apply reduced to who owns an object, with faults to be injected.
+
+It stands at the port and nowhere else. What the real API server does beyond this is tested against one.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from seawall.decide.types import EventNote, Manifest, ObjectRef
+from seawall.ports import ApiConflict
+
+Place = tuple[str, str, str]
+
+
+class FakeCluster:
+    def __init__(self) -> None:
+        self.objects: dict[Place, Manifest] = {}
+        self.calls: Counter[str] = Counter()
+        self.events: list[EventNote] = []
+        self.faults: list[Callable[[str, str], Exception | None]] = []
+        self.on_apply: list[Callable[[Manifest], None]] = []
+        self._versions = itertools.count(100)
+
+    def fail(self, verb: str, error: Exception, *, kind: str = "", times: int = 1) -> None:
+        """The next so many calls of this verb (on this kind) fail so."""
+        left = [times]
+
+        def fault(asked: str, what: str) -> Exception | None:
+            if asked == verb and kind in ("", what) and left[0]:
+                left[0] -= 1
+                return error
+            return None
+
+        self.faults.append(fault)
+
+    def add(self, manifest: Mapping[str, Any], manager: str = "somebody") -> Manifest:
+        made = copy.deepcopy(dict(manifest))
+        meta = made["metadata"]
+        meta.setdefault("uid", f"uid-{next(self._versions)}")
+        meta.setdefault("generation", 1)
+        meta["resourceVersion"] = str(next(self._versions))
+        meta["managedFields"] = [{"manager": manager}]
+        self.objects[_place(made)] = made
+        return copy.deepcopy(made)
+
+    def touch(self, live: Manifest) -> None:
+        """Somebody has edited this object of `objects` in place."""
+        live["metadata"]["resourceVersion"] = str(next(self._versions))
+
+    def writes(self) -> int:
+        return sum(n for call, n in self.calls.items() if call.split()[0] in ("apply", "status", "delete"))
+
+    def _call(self, verb: str, kind: str) -> None:
+        self.calls[f"{verb} {kind}"] += 1
+        for fault in self.faults:
+            error = fault(verb, kind)
+            if error is not None:
+                raise error
+
+    async def get(self, ref: ObjectRef) -> Manifest | None:
+        self._call("get", ref.kind)
+        return copy.deepcopy(self.objects.get((ref.kind, ref.namespace, ref.name)))
+
+    async def list(
+        self, api_version: str, kind: str, namespace: str | None = None, label_selector: str = ""
+    ) -> tuple[Sequence[Manifest], str]:
+        self._call("list", kind)
+        wanted = dict(pair.split("=") for pair in label_selector.split(",") if pair)
+        found = [
+            copy.deepcopy(o)
+            for (k, ns, _), o in self.objects.items()
+            if k == kind
+            and namespace in (None, "", ns)
+            and wanted.items() <= (o["metadata"].get("labels") or {}).items()
+        ]
+        return found, str(next(self._versions))
+
+    async def apply(self, manifest: Mapping[str, Any], *, force: bool) -> Manifest:
+        self._call("apply", manifest["kind"])
+        place = _place(manifest)
+        live = self.objects.get(place)
+        if live is None:
+            made = self.add(manifest, "seawall")
+        else:
+            managers = {m["manager"] for m in live["metadata"]["managedFields"]}
+            if not force and managers - {"seawall"}:
+                raise ApiConflict(f"conflict with {sorted(managers)}")
+            merged = copy.deepcopy(live) | {k: v for k, v in manifest.items() if k != "metadata"}
+            merged["metadata"] = copy.deepcopy(live["metadata"]) | dict(manifest["metadata"])
+            if merged != live:
+                self.touch(merged)
+                self.objects[place] = merged
+            made = copy.deepcopy(self.objects[place])
+        for told in self.on_apply:
+            told(copy.deepcopy(made))
+        return made
+
+    async def apply_status(self, ref: ObjectRef, status: Mapping[str, Any]) -> Manifest | None:
+        self._call("status", ref.kind)
+        live = self.objects.get((ref.kind, ref.namespace, ref.name))
+        if live is None or ref.uid not in (None, live["metadata"]["uid"]):
+            return None
+        live["status"] = copy.deepcopy(dict(status))
+        self.touch(live)
+        return copy.deepcopy(live)
+
+    async def delete(self, ref: ObjectRef) -> None:
+        self._call("delete", ref.kind)
+        live = self.objects.get((ref.kind, ref.namespace, ref.name))
+        if live is not None and ref.uid in (None, live["metadata"]["uid"]):
+            del self.objects[(ref.kind, ref.namespace, ref.name)]
+
+    async def record(self, regarding: Mapping[str, Any], note: EventNote) -> None:
+        self._call("record", "Event")
+        self.events.append(note)
+
+
+def _place(manifest: Mapping[str, Any]) -> Place:
+    meta = manifest["metadata"]
+    return manifest["kind"], meta.get("namespace", ""), meta["name"]
