@@ -23,6 +23,7 @@ test-apiserver: setup ## the tests that need a real etcd and kube-apiserver
 	$(PY) -m pytest -q -m apiserver
 
 test-node: setup ## the tests that need the whole local cluster
+	$(PY) -m pytest -q -m node tests/images
 	tools/e2e
 
 test: export SEAWALL_EXAMPLES := 3000

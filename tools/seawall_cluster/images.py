@@ -82,7 +82,8 @@ def load(layout: Layout, ctr: Path, archive_file: Path) -> list[str]:
     try:
         names = names_in(archive_file)
     except (OSError, tarfile.TarError, ValueError) as problem:
-        raise ClusterError(f"{archive_file} is no image archive: {problem}") from None
+        reason = str(problem).partition(":\n")[0]
+        raise ClusterError(f"{archive_file} is no image archive: {reason}") from None
     address = ["--address", str(layout.socket), "--namespace", "k8s.io"]
     done = subprocess.run(
         [str(ctr), *address, "images", "import", str(archive_file)],
@@ -96,7 +97,7 @@ def load(layout: Layout, ctr: Path, archive_file: Path) -> list[str]:
 
 
 def names_in(archive_file: Path) -> list[str]:
-    """What the images of an OCI or Docker archive are called; an image without a name is of no use to a pod."""
+    """What the images of an OCI or Docker archive are called; no pod can use a nameless one."""
     with tarfile.open(archive_file) as tar:
         files = {member.name.removeprefix("./"): member for member in tar if member.name.endswith(".json")}
         for name in ("index.json", "manifest.json"):
