@@ -14,8 +14,6 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import report
@@ -31,6 +29,8 @@ from driver import (
     path_of,
     service_name,
 )
+from restart import restart
+from step import Bench
 from world import OPERATOR_USER, ApiServer, Operator, progress, world
 
 CHILDREN = {"deployments": 1, "services": 2, "poddisruptionbudgets": 1}
@@ -41,49 +41,6 @@ FLOOR_SERVICES = 100
 TOUCHED = 50
 HEAL_REPEATS = 5
 IDLE_SECONDS = 10.0
-QUIET_SECONDS = 3.0
-STEP_LIMIT_SECONDS = 150.0
-EDIT_AFTER_SECONDS = 0.5
-
-
-@dataclass
-class Bench:
-    server: ApiServer
-    operator: Operator
-    audit: AuditLog
-    calls: list[Call] = field(default_factory=list)
-    """of the step at hand"""
-
-    def read(self) -> list[Call]:
-        """Adds what is new to the step's calls; returns what is new."""
-        new = self.audit.new()
-        self.calls += new
-        return new
-
-    def begin(self) -> None:
-        self.read()
-        self.calls = []
-
-    def wait(self, what: str, done: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + STEP_LIMIT_SECONDS
-        while not done():
-            if time.monotonic() > deadline:
-                raise SystemExit(f"{what}: not after {STEP_LIMIT_SECONDS:.0f} s")
-            time.sleep(0.1)
-            self.operator.check()
-            self.read()
-
-    def wait_quiet(self) -> None:
-        """Until the operator has had nothing to do for a while."""
-        last = time.monotonic()
-        deadline = last + STEP_LIMIT_SECONDS
-        while time.monotonic() - last < QUIET_SECONDS:
-            if time.monotonic() > deadline:
-                raise SystemExit(f"the operator is not quiet after {STEP_LIMIT_SECONDS:.0f} s")
-            time.sleep(0.1)
-            self.operator.check()
-            if work(self.read()):
-                last = time.monotonic()
 
 
 def create(bench: Bench, namespace: str, services: int) -> dict[str, Any]:
@@ -228,54 +185,6 @@ def heal(bench: Bench, namespace: str, services: int) -> dict[str, Any]:
         return found
 
     return asyncio.run(all_damages())
-
-
-def restart(bench: Bench, namespace: str, services: int) -> dict[str, Any]:
-    """SIGTERM, start again, and an edit of the last service while the operator reads everything anew."""
-    progress("restart")
-    bench.wait_quiet()
-    stop_seconds = bench.operator.stop()
-    bench.begin()
-    started = time.monotonic()
-    bench.operator.start(wait=False)
-    time.sleep(EDIT_AFTER_SECONDS)
-    edited = service_name(services - 1)
-    after_edit = asyncio.run(_edit_served(bench.server, namespace, edited))
-    since_start = time.monotonic() - started
-    bench.operator.wait_ready()
-    bench.wait_quiet()
-    calls = work(bench.calls)
-    about_others = [c for c in writes(calls) if not (c.namespace == namespace and c.name.startswith(edited))]
-    usage = bench.operator.usage()
-    return {
-        "stopSeconds": round(stop_seconds, 2),
-        "editServedSeconds": round(after_edit, 2),
-        "editServedSinceStartSeconds": round(since_start, 2),
-        "calls": len(calls),
-        "writesToUnchangedServices": len(about_others),
-        "callsByKind": by_kind(calls),
-        "cpuSeconds": round(usage.cpu_seconds, 2),
-        "peakMb": round(usage.peak_mb, 1),
-    }
-
-
-async def _edit_served(server: ApiServer, namespace: str, service: str) -> float:
-    """Seconds from the edit of spec.scaling.replicas until the Deployment says the same."""
-    async with Driver(server, 1) as driver:
-        [deployment] = [o for o in await children(driver, namespace, service) if o["kind"] == "Deployment"]
-        path = path_of("Deployment", namespace, deployment["metadata"]["name"])
-        await driver.do(
-            "PATCH",
-            path_of("InferenceService", namespace, service),
-            {"spec": {"scaling": {"replicas": 2}}},
-            MERGE,
-        )
-        edited = time.monotonic()
-        while (await driver.do("GET", path))["spec"]["replicas"] != 2:
-            if time.monotonic() - edited > STEP_LIMIT_SECONDS:
-                raise SystemExit("the edit was not served")
-            await asyncio.sleep(0.01)
-        return time.monotonic() - edited
 
 
 def measure(fleets: list[int]) -> dict[str, Any]:

@@ -99,7 +99,7 @@ def _steady_rows(fleet: dict[str, Any]) -> list[Row]:
         ("restart: writes to unchanged services", f"{restart['writesToUnchangedServices']}", "-"),
         (
             "restart: an edit 0.5 s after the start is served after, s",
-            f"{restart['editServedSeconds']}",
+            f"{restart['editServedSeconds']} (ready {restart['readySeconds']} after the start)",
             _of("restartEdit", n),
         ),
         ("restart: CPU s", f"{restart['cpuSeconds']}", _of("restartCpu", n)),

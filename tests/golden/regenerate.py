@@ -78,12 +78,18 @@ def main() -> None:
         folder.mkdir()
         for name, text in rendered(path).items():
             (folder / name).write_text(text)
-    podschema = importlib.util.spec_from_file_location("podschema", HERE / "podschema.py")
-    assert podschema is not None
-    assert podschema.loader is not None
-    module = importlib.util.module_from_spec(podschema)
-    podschema.loader.exec_module(module)
-    module.PATH.write_text(module.text())
+    podschema = _neighbour("podschema")
+    podschema.PATH.write_text(podschema.text())
+    _neighbour("templates").record()
+
+
+def _neighbour(name: str) -> Any:
+    spec = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 if __name__ == "__main__":

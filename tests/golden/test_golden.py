@@ -52,6 +52,13 @@ def test_the_strict_models_take_every_object(path: Path) -> None:
         models[made["kind"]].model_validate(made)
 
 
+def test_a_changed_pod_template_has_a_raised_version() -> None:
+    templates = _module("templates")
+    assert templates.recorded().get(str(templates.TEMPLATE_VERSION)) == templates.current(), (
+        "the same inputs render to another pod: raise TEMPLATE_VERSION in desired/inputs.py and run `make golden`"
+    )
+
+
 def test_the_strict_models_refuse_a_misspelt_field() -> None:
     deployment = next(o for o in regenerate.objects(EXAMPLES[0]) if o["kind"] == "Deployment")
     deployment["spec"]["replicaz"] = 2

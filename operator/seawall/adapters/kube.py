@@ -103,7 +103,9 @@ class KubeCluster:
             answer = await self.call("GET", "list", api_version, kind, namespace or "", query=query)
             page = _object(answer, f"list {kind}")
             for item in page.get("items") or ():
-                item["metadata"].pop("managedFields", None)  # half of a long list's memory, read by nobody
+                for entry in item["metadata"].get("managedFields") or ():
+                    if entry.get("manager") != CHILD_MANAGER:
+                        entry.pop("fieldsV1", None)  # a long list's largest part, read by nobody
                 items.append({"apiVersion": api_version, "kind": kind} | item)
             meta = page.get("metadata") or {}
             if not meta.get("continue"):
@@ -141,7 +143,7 @@ class KubeCluster:
         body = {
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",
-            "metadata": {"generateName": f"{meta['name'][:57]}.", "namespace": meta["namespace"]},
+            "metadata": {"generateName": f"{meta['name']}-", "namespace": meta["namespace"]},
             "eventTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
             "reportingController": CONTROLLER,
             "reportingInstance": self._instance[:128],

@@ -136,8 +136,11 @@ def _workload(now: Situation) -> Condition:
     if trouble is not None and trouble.condition == "WorkloadReady":
         return Condition("WorkloadReady", False, trouble.reason, trouble.message)
     if here is None:
+        rejected = now.rollout.rejected
         if target is None:
             return Condition("WorkloadReady", False, "NotStarted", "No revision exists; see SpecAccepted")
+        if rejected is not None and rejected.revision == target:
+            return Condition("WorkloadReady", False, "Rejected", f"Revision {target} was taken down again")
         return Condition("WorkloadReady", False, "Starting", f"Revision {target} has no Deployment yet")
     if now.replicas == 0 and target == now.rollout.stable:
         return Condition("WorkloadReady", True, "ScaledToZero", "spec.scaling.replicas is 0")
