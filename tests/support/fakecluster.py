@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from seawall.decide.types import EventNote, Manifest, ObjectRef
+from seawall.desired.canonical import canonical_json
 from seawall.ports import ApiConflict
 
 Place = tuple[str, str, str]
@@ -44,13 +45,19 @@ class FakeCluster:
         meta.setdefault("uid", f"uid-{next(self._versions)}")
         meta.setdefault("generation", 1)
         meta["resourceVersion"] = str(next(self._versions))
-        meta["managedFields"] = [{"manager": manager}]
+        meta["managedFields"] = [_entry(manager, manifest)]
         self.objects[_place(made)] = made
         return copy.deepcopy(made)
 
     def touch(self, live: Manifest) -> None:
-        """Somebody has edited this object of `objects` in place."""
+        """This object of `objects` has been changed in place, where nobody else has a say."""
         live["metadata"]["resourceVersion"] = str(next(self._versions))
+
+    def edited(self, live: Manifest) -> None:
+        """Somebody has changed fields of ours in this object of `objects`, and owns them now."""
+        ours = {"manager": "seawall", "operation": "Apply", "fieldsV1": {"less": {}}}
+        live["metadata"]["managedFields"] = [ours, {"manager": "kubectl", "operation": "Update"}]
+        self.touch(live)
 
     def writes(self) -> int:
         return sum(n for call, n in self.calls.items() if call.split()[0] in ("apply", "status", "delete"))
@@ -87,11 +94,14 @@ class FakeCluster:
         if live is None:
             made = self.add(manifest, "seawall")
         else:
-            managers = {m["manager"] for m in live["metadata"]["managedFields"]}
+            entries = live["metadata"]["managedFields"]
+            managers = {m["manager"] for m in entries}
             if not force and managers - {"seawall"}:
                 raise ApiConflict(f"conflict with {sorted(managers)}")
             merged = copy.deepcopy(live) | {k: v for k, v in manifest.items() if k != "metadata"}
             merged["metadata"] = copy.deepcopy(live["metadata"]) | dict(manifest["metadata"])
+            others = [m for m in entries if m["manager"] != "seawall"]
+            merged["metadata"]["managedFields"] = [_entry("seawall", manifest), *others]
             if merged != live:
                 self.touch(merged)
                 self.objects[place] = merged
@@ -118,6 +128,11 @@ class FakeCluster:
     async def record(self, regarding: Mapping[str, Any], note: EventNote) -> None:
         self._call("record", "Event")
         self.events.append(note)
+
+
+def _entry(manager: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    fields = {"of": canonical_json({k: v for k, v in manifest.items() if k != "status"})}
+    return {"manager": manager, "operation": "Apply", "fieldsV1": fields}
 
 
 def _place(manifest: Mapping[str, Any]) -> Place:

@@ -212,8 +212,7 @@ async def test_a_field_that_somebody_changed_is_set_back_with_one_write(
     live["metadata"]["labels"].setdefault("app.kubernetes.io/managed-by", "seawall")
     if kind not in ("ServiceAccount", "NetworkPolicy"):
         live["metadata"]["labels"].setdefault("serving.seawall.dev/inferenceservice", "digits")
-    live["metadata"]["managedFields"].append({"manager": "kubectl"})
-    scene.cluster.touch(live)
+    scene.cluster.edited(live)
     scene.told()
     scene.cluster.calls.clear()
     await scene.reconcile(KEY)
@@ -233,33 +232,47 @@ async def test_a_child_deleted_by_hand_comes_back(scene: Scene) -> None:
 
 
 async def test_a_value_that_the_server_spells_differently_is_not_sent_for_ever(scene: Scene) -> None:
-    await scene.reconcile(KEY)
-    scene.told()
-
-    def respelled(made: dict[str, Any]) -> None:
-        live = scene.cluster.objects[("PodDisruptionBudget", "ns", "digits")]
-        live["spec"] = live["spec"] | {"maxUnavailable": "respelled"}
-
-    respelled({})
-    scene.cluster.on_apply.append(respelled)
-    live = scene.cluster.objects[("PodDisruptionBudget", "ns", "digits")]
     real_apply = scene.cluster.apply
 
     async def spelling_server(manifest: Any, *, force: bool) -> Any:
         made = await real_apply(manifest, force=force)
         if manifest["kind"] == "PodDisruptionBudget":
-            made["spec"] = made["spec"] | {"maxUnavailable": "respelled"}
+            live = scene.cluster.objects[("PodDisruptionBudget", "ns", "digits")]
+            live["spec"] = live["spec"] | {"maxUnavailable": "respelled"}
+            made["spec"] = live["spec"]
         return made
 
     scene.cluster.apply = spelling_server  # type: ignore[method-assign]
-    scene.cluster.touch(live)
-    scene.told()
     for _ in range(4):
         await scene.reconcile(KEY)
         scene.told()
-    assert scene.cluster.calls["apply PodDisruptionBudget"] == 2, (
-        "once to make it, once to learn the spelling"
-    )
+    assert scene.cluster.calls["apply PodDisruptionBudget"] == 1
+
+
+async def test_a_key_that_somebody_adds_to_a_selector_is_taken_out(scene: Scene) -> None:
+    await scene.reconcile(KEY)
+    scene.told()
+    live = scene.cluster.objects[("Service", "ns", "digits")]
+    live["spec"]["selector"]["app"] = "theirs"  # what is compared key by key would not see it
+    scene.cluster.edited(live)
+    scene.told()
+    await scene.reconcile(KEY)
+    assert "app" not in scene.cluster.objects[("Service", "ns", "digits")]["spec"]["selector"]
+
+
+async def test_an_object_that_others_have_written_to_is_applied_once_after_a_restart(scene: Scene) -> None:
+    await scene.reconcile(KEY)
+    live = scene.cluster.objects[("Service", "ns", "digits")]
+    live["spec"]["selector"]["app"] = "theirs"
+    scene.cluster.edited(live)
+    again = Scene()
+    again.cluster.objects = scene.cluster.objects
+    again.cluster._versions = scene.cluster._versions
+    again.told()
+    await again.reconcile(KEY)
+    await again.reconcile(KEY)
+    assert again.cluster.calls["apply Service"] == 1
+    assert "app" not in again.cluster.objects[("Service", "ns", "digits")]["spec"]["selector"]
 
 
 @pytest.mark.parametrize("kind", ["Service", "Deployment"])
@@ -294,7 +307,10 @@ async def test_a_foreign_object_that_would_merge_without_conflict_is_given_back(
                 released.append(manifest)
             merged = dict(manifest) | {"metadata": dict(manifest["metadata"])}
             merged["metadata"] |= {"resourceVersion": "5", "uid": "theirs"}
-            merged["metadata"]["managedFields"] = [{"manager": "seawall"}, {"manager": "helm"}]
+            merged["metadata"]["managedFields"] = [
+                {"manager": "seawall", "operation": "Apply"},
+                {"manager": "helm", "operation": "Update"},
+            ]
             return merged
         return await real_apply(manifest, force=force)
 
@@ -362,8 +378,8 @@ async def test_our_own_object_that_the_watch_has_not_told_of_is_taken_over(scene
     place = next(p for p in scene.cluster.objects if p[0] == "Deployment")
     live = scene.cluster.objects[place]
     scene.store.forget(BY_NAME["Deployment"], "ns", place[2], None)
-    live["metadata"]["managedFields"].append({"manager": "kubectl"})
     live["spec"]["replicas"] = 5
+    scene.cluster.edited(live)
     await scene.reconcile(KEY)
     assert scene.cluster.objects[place]["spec"]["replicas"] == 1
 

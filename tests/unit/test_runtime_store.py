@@ -8,7 +8,8 @@ import pytest
 
 from seawall.decide.types import Key
 from seawall.runtime.kinds import DEPLOYMENT, POD, SERVICE, SERVICE_ACCOUNT
-from seawall.runtime.store import Store, newer
+from seawall.runtime.reading import newer
+from seawall.runtime.store import Store
 
 
 def deployment(

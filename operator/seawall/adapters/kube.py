@@ -26,6 +26,11 @@ STATUS_MANAGER = "seawall-status"
 CONTROLLER = "serving.seawall.dev/operator"
 APPLY = "application/apply-patch+yaml"
 PAGE = 500
+HEADERS = {
+    "Accept": "application/json",
+    "Accept-Encoding": "identity",  # packing a list costs both ends more time than the network takes
+    "User-Agent": "seawall",
+}
 NOTE_LIMIT = 1024
 """characters that events.k8s.io/v1 takes"""
 
@@ -198,7 +203,7 @@ class KubeCluster:
         plural = PLURALS[(api_version, kind)]
         path = _path(api_version, plural, namespace, name, query)
         resource = f"{plural}/status" if name.endswith("/status") else plural
-        headers = {"Accept": "application/json", "Content-Type": content_type, "User-Agent": "seawall"}
+        headers = HEADERS | {"Content-Type": content_type}
         await self._client.update_params_for_auth(headers, [], ["BearerToken"], path, method, None)
         timeout = self._read_timeout if method == "GET" else self._write_timeout
         try:

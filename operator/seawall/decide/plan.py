@@ -29,13 +29,8 @@ class _Wanted:
     """The revision that the spec asks for, and its Deployment where it exists already."""
 
     inputs: RevisionInputs
-    existing: Revision | None
-
-    @property
-    def frozen(self) -> RevisionInputs:
-        """The inputs that this revision was born with, where it exists: its pod template never changes."""
-        born = self.existing.inputs if self.existing else None
-        return born or self.inputs
+    manifest: Manifest
+    """made from the inputs that the revision was born with, where it exists: its template never changes"""
 
 
 def plan(observed: Observed) -> Plan:
@@ -86,12 +81,13 @@ def _wanted(
     inputs = revision_inputs(
         spec, spec.accelerator.class_name, accepted.accelerator, observed.platform, digests
     )
+    here = existing.get(inputs.revision)
     try:
-        build_deployment(owner, inputs, 1)
+        manifest = build_deployment(owner, (here.inputs if here else None) or inputs, 1)
     except PodTemplateError as error:
         refusal = Refusal("InvalidPodTemplate", f"spec.podTemplate: {error}")
         return None, Accepted(spec, accepted.accelerator, (refusal,))
-    return _Wanted(inputs, existing.get(inputs.revision)), accepted
+    return _Wanted(inputs, manifest), accepted
 
 
 def _world(
@@ -167,7 +163,7 @@ def _deployment(
     here = existing.get(name)
     count = _count(name, step, here, replicas)
     if wanted is not None and name == wanted.inputs.revision:
-        return stamped(build_deployment(owner, wanted.frozen, count))
+        return stamped({**wanted.manifest, "spec": {**wanted.manifest["spec"], "replicas": count}})
     if here is None:
         return None
     current = here.inputs is not None and (

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from seawall.api.units import parse_duration
@@ -29,7 +30,7 @@ class Platform:
     template_version: int = TEMPLATE_VERSION
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RevisionInputs:
     user: dict[str, Any]
     """asked for by the owner of the service"""
@@ -38,15 +39,15 @@ class RevisionInputs:
     slo: str
     """spec.slo.p99 at the revision's birth; outside the hash, so a new SLO restarts nothing"""
 
-    @property
+    @cached_property
     def revision(self) -> str:
         return digest({"user": self.user, "platform": self.platform})[:8]
 
-    @property
+    @cached_property
     def user_digest(self) -> str:
         return digest(self.user)
 
-    @property
+    @cached_property
     def platform_digest(self) -> str:
         return digest(self.platform)
 

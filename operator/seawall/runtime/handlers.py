@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import kopf
@@ -21,7 +21,8 @@ from kopf import DiffBaseStorage, ProgressStorage
 from seawall.decide.types import Key, Manifest
 from seawall.ports import ApiRejected, ApiUnavailable, Cluster
 from seawall.runtime.kinds import ACCELERATOR, BY_NAME, CHILDREN, SERVICE, SHARED, WATCHED, Kind
-from seawall.runtime.store import Store, owning_service
+from seawall.runtime.reading import owning_service
+from seawall.runtime.store import Store
 
 logger = logging.getLogger(__name__)
 
@@ -120,7 +121,9 @@ class Relisting:
             if self.filled.is_set():
                 await asyncio.sleep(RELIST_QUIET)  # kinds break together, and namespaces one by one
             self._due.clear()
-            if not all([await self._one(BY_NAME[name]) for name in list(self._pending)]):
+            # At once: while one answer is being read, the server prepares the others.
+            done = await asyncio.gather(*(self._one(BY_NAME[name]) for name in list(self._pending)))
+            if not all(done):
                 await asyncio.sleep(RELIST_RETRY)
                 self._due.set()
 
@@ -188,6 +191,7 @@ class Watch:
             registry=self._registry(),
             settings=watch_settings(),
             standalone=True,
+            identity=cast(Any, "seawall"),  # else kopf asks for the name of a user who may have none
             clusterwide=not self._namespaces,
             namespaces=self._namespaces,
             stop_flag=self._stop,

@@ -17,7 +17,8 @@ from seawall.desired.inputs import Platform, referenced_objects
 from seawall.desired.names import SERVICE_LABEL
 from seawall.ports import ApiRejected, Clock, Cluster, ModelConfigSchema
 from seawall.runtime.kinds import CHILDREN, SERVICE, Kind
-from seawall.runtime.store import Store, accelerator_name
+from seawall.runtime.reading import accelerator_name
+from seawall.runtime.store import Store
 
 UNREADABLE = "unreadable"
 

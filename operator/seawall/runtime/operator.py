@@ -38,6 +38,8 @@ from seawall.settings import Settings
 
 logger = logging.getLogger(__name__)
 FIRST_LIST_SECONDS = 120.0
+NOBODYS = "app.kubernetes.io/managed-by=nobody"
+"""Asks whether a kind can be listed, without listing it."""
 
 
 class CannotStart(Exception):
@@ -229,7 +231,7 @@ class Operator:
     async def _defined(self, kind: Kind, name: str) -> None:
         scope = next(iter(self._settings.watch_namespaces), None) if kind.namespaced else None
         try:
-            await self._cluster.list(kind.api_version, kind.kind, scope)
+            await self._cluster.list(kind.api_version, kind.kind, scope, NOBODYS)
         except ApiRejected as refused:
             raise CannotStart(
                 f"{kind.kind} cannot be listed ({refused.message}); is the CustomResourceDefinition {name}"

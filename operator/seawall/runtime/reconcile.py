@@ -184,6 +184,7 @@ class Reconciler:
         self._pacing.forget(key)
         self._telemetry.figures.pop(key, None)
         self._status_echoes.pop(key, None)
+        self._writer.forget(key)
         if not self._store.serves(key.namespace) and self._store.shared(key.namespace):
             self._wake(Key(key.namespace, ""))
 

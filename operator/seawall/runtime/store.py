@@ -13,21 +13,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from seawall.decide.types import Key, Manifest
-from seawall.desired.names import GROUP, SERVICE_LABEL
 from seawall.runtime.kinds import ACCELERATOR, BY_NAME, CHILDREN, SERVICE, SHARED, Kind
+from seawall.runtime.reading import accelerator_name, newer, ownership, owning_service, trimmed
 
 Place = tuple[str, str, str]
 """kind, namespace, name"""
 
-_POD_STATUS = (
-    "phase",
-    "podIP",
-    "reason",
-    "message",
-    "conditions",
-    "containerStatuses",
-    "initContainerStatuses",
-)
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Who has a say in an object, from its managedFields; the server keeps them exact to the field."""
+
+    version: str
+    ours: str
+    """digest of the set of fields that we own: it shrinks as soon as anybody else changes one of them"""
+    alone: bool
+    """nobody else has ever written to it, except to its status"""
 
 
 @dataclass(slots=True)
@@ -37,6 +38,8 @@ class _Entry:
     owner: str
     """the service that it belongs to, by label; for a service, its accelerator class"""
     body: bytes
+    ours: str = ""
+    alone: bool = False
 
 
 class Store:
@@ -144,9 +147,9 @@ class Store:
         place = (kind.kind, namespace, name)
         return self._read(place) if place in self._entries else None
 
-    def version(self, kind: Kind, namespace: str, name: str) -> str | None:
+    def standing(self, kind: Kind, namespace: str, name: str) -> Standing | None:
         entry = self._entries.get((kind.kind, namespace, name))
-        return entry.version if entry else None
+        return Standing(entry.version, entry.ours, entry.alone) if entry else None
 
     def service(self, key: Key) -> Manifest | None:
         return self.get(SERVICE, key.namespace, key.name)
@@ -160,6 +163,10 @@ class Store:
         for place in sorted(self._owned.get((key.namespace, key.name), ())):
             found[place[0]].append(self._read(place))
         return found
+
+    def places(self, key: Key) -> list[Place]:
+        """Of the service's children."""
+        return list(self._owned.get((key.namespace, key.name), ()))
 
     def shared(self, namespace: str) -> list[Manifest]:
         """The namespace's objects that all its services use."""
@@ -197,12 +204,15 @@ class Store:
         if entry is not None and (entry.version == version or newer(entry.version, version) == entry.version):
             return False
         body = json.dumps(trimmed(kind, manifest), separators=(",", ":")).encode()
+        ours, alone = ownership(manifest) if kind.selector else ("", False)
         if entry is not None and entry.uid == uid and entry.body == body:
-            entry.version = version
-            return False
+            changed, entry.version = entry.ours != ours, version
+            entry.ours, entry.alone = ours, alone
+            return changed
         if entry is not None:
             self._drop(place)
-        self._entries[place] = _Entry(version, uid, self._index(kind, place, manifest), body)
+        owner = self._index(kind, place, manifest)
+        self._entries[place] = _Entry(version, uid, owner, body, ours, alone)
         return True
 
     def _index(self, kind: Kind, place: Place, manifest: Manifest) -> str:
@@ -258,43 +268,3 @@ def _discard(index: dict[Any, set[Any]], key: Any, item: Any) -> None:
 def _place(kind: Kind, manifest: Mapping[str, Any]) -> Place:
     meta = manifest["metadata"]
     return kind.kind, meta.get("namespace", ""), meta["name"]
-
-
-def newer(one: str, other: str) -> str:
-    """The later of two resourceVersions; the second where they cannot be compared (it was told later)."""
-    if one.isdigit() and other.isdigit():
-        return one if int(one) > int(other) else other
-    return other or one
-
-
-def owning_service(manifest: Mapping[str, Any]) -> str:
-    return str((manifest["metadata"].get("labels") or {}).get(SERVICE_LABEL, ""))
-
-
-def accelerator_name(service: Mapping[str, Any]) -> str:
-    spec = service.get("spec")
-    accelerator = spec.get("accelerator") if isinstance(spec, Mapping) else None
-    return str(accelerator.get("class", "")) if isinstance(accelerator, Mapping) else ""
-
-
-def trimmed(kind: Kind, manifest: Mapping[str, Any]) -> Manifest:
-    """Without what nobody here reads: it would be most of the memory and most of the needless wake-ups."""
-    meta = {
-        key: value
-        for key, value in manifest["metadata"].items()
-        if key not in ("managedFields", "resourceVersion", "annotations", "selfLink")
-    }
-    annotations = {
-        key: value
-        for key, value in (manifest["metadata"].get("annotations") or {}).items()
-        if key.startswith(f"{GROUP}/")
-    }
-    if annotations:
-        meta["annotations"] = annotations
-    if kind.kind == "Pod":
-        status = manifest.get("status") or {}
-        return {"metadata": meta, "status": {k: status[k] for k in _POD_STATUS if k in status}}
-    rest = {k: v for k, v in manifest.items() if k not in ("metadata", "apiVersion", "kind")}
-    if kind in (*SHARED, BY_NAME["Service"], BY_NAME["PodDisruptionBudget"]):
-        rest.pop("status", None)
-    return {"metadata": meta, **rest}

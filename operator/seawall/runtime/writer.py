@@ -12,12 +12,13 @@ from collections import defaultdict
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
-from seawall.decide.types import Manifest, ObjectRef, WriteProblem
-from seawall.desired.canonical import covers, digest
+from seawall.decide.types import Key, Manifest, ObjectRef, WriteProblem
+from seawall.desired.canonical import covers
 from seawall.desired.names import APPLIED_ANNOTATION, KIND, MANAGED_BY, MANAGER, SERVICE_LABEL
 from seawall.ports import ApiConflict, ApiRejected, Cluster
 from seawall.runtime.kinds import BY_NAME, K8S_SERVICE, SHARED, Kind, labels_of
-from seawall.runtime.store import Place, Store, trimmed
+from seawall.runtime.reading import ownership
+from seawall.runtime.store import Place, Store
 
 logger = logging.getLogger(__name__)
 MESSAGE_LIMIT = 400
@@ -30,9 +31,7 @@ class Writer:
         self._store = store
         self._look_again = look_again
         self._answers: dict[Place, tuple[str, str]] = {}
-        """what was applied last and the version that it made"""
-        self._echoes: dict[Place, tuple[str, str]] = {}
-        """what was applied last and how the server spells it, where that differs"""
+        """of what was applied last: its digest, and that of the fields which we own since"""
         self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     def namespace_lock(self, namespace: str) -> asyncio.Lock:
@@ -42,7 +41,7 @@ class Writer:
     async def apply(
         self, service: Manifest, manifests: Sequence[Manifest]
     ) -> tuple[list[Manifest], list[WriteProblem]]:
-        """Shared objects first, then all that is independent at once, the Services last; returns what was tried.
+        """Shared objects first, then the independent ones at once, the Services last; returns what was tried.
 
         Stops at the first group with a problem: traffic must not move to what could not be written.
         """
@@ -60,6 +59,11 @@ class Writer:
 
     async def delete(self, refs: Sequence[ObjectRef]) -> None:
         await _together([self._delete(ref) for ref in refs])
+
+    def forget(self, key: Key) -> None:
+        """The service is gone; its children follow."""
+        for place in self._store.places(key):
+            self._answers.pop(place, None)
 
     def all_stand(self, service: Manifest, manifests: Sequence[Manifest]) -> bool:
         """Whether the store shows all of these as they shall be."""
@@ -79,7 +83,6 @@ class Writer:
         kind = BY_NAME[ref.kind]
         place = (ref.kind, ref.namespace, ref.name)
         self._answers.pop(place, None)
-        self._echoes.pop(place, None)
         self._store.forget(kind, ref.namespace, ref.name, ref.uid)
         logger.info("deleted %s", ref)
 
@@ -87,18 +90,24 @@ class Writer:
         """Whether the live object already says all of this. One that is going is left alone."""
         ref = ObjectRef.of(manifest)
         place = (ref.kind, ref.namespace, ref.name)
-        applied = _applied(manifest)
         kind = BY_NAME[ref.kind]
-        if self._answers.get(place) == (applied, self._store.version(kind, ref.namespace, ref.name)):
-            return True  # untouched since this very manifest was applied, however the server spells it
+        standing = self._store.standing(kind, ref.namespace, ref.name)
+        if standing is None:
+            return False
+        applied = _applied(manifest)
+        known = self._answers.get(place)
+        if known == (applied, standing.ours):
+            # Nobody has touched a field of ours since this very manifest was applied, however the server
+            # spells what it was sent.
+            return True
         live = self._store.get(kind, ref.namespace, ref.name)
         if live is None or not is_ours(live, service):
             return False
         if live["metadata"].get("deletionTimestamp"):
             return True
-        if _applied(live) != applied:
-            return False
-        return covers(live, manifest) or self._echoes.get(place) == (applied, _fingerprint(live))
+        # After a start there is no answer to compare with. Where others have written too, only the server
+        # can tell whether fields of ours were meant, and one apply asks it.
+        return known is None and _applied(live) == applied and standing.alone and covers(live, manifest)
 
     async def _one(self, service: Manifest, manifest: Manifest) -> WriteProblem | None:
         ref = ObjectRef.of(manifest)
@@ -137,7 +146,7 @@ class Writer:
                 return False
             await self._send(kind, manifest, force=True)
             return True
-        if not _has_other_managers(made):
+        if ownership(made)[1]:
             return True
         logger.warning("%s was somebody else's: taking our fields out again", ref)
         bare = {"name": ref.name, "namespace": ref.namespace}
@@ -157,12 +166,7 @@ class Writer:
         finally:
             if self._store.end_write(kind, place[1], place[2], result):
                 self._look_again()
-        self._answers[place] = (_applied(manifest), str(result["metadata"].get("resourceVersion", "")))
-        if covers(result, manifest):
-            self._echoes.pop(place, None)
-        else:
-            # The server spells a value in its own way. Remembered, so that it is not sent for ever.
-            self._echoes[place] = (_applied(manifest), _fingerprint(trimmed(kind, result)))
+        self._answers[place] = (_applied(manifest), ownership(result)[0])
         logger.debug("applied %s %s", kind.kind, meta["name"])
         return result
 
@@ -211,20 +215,8 @@ def _is_new(service: Mapping[str, Any]) -> bool:
     return not (service.get("status") or {}).get("rollout")
 
 
-def _has_other_managers(live: Mapping[str, Any]) -> bool:
-    managers = {entry.get("manager") for entry in live["metadata"].get("managedFields") or ()}
-    return bool(managers - {MANAGER})
-
-
 def _applied(manifest: Mapping[str, Any]) -> str:
     return str((manifest["metadata"].get("annotations") or {}).get(APPLIED_ANNOTATION, ""))
-
-
-def _fingerprint(live: Mapping[str, Any]) -> str:
-    meta = live["metadata"]
-    said = {part: meta.get(part) for part in ("labels", "annotations", "ownerReferences")}
-    rest = {k: v for k, v in live.items() if k not in ("metadata", "status", "apiVersion", "kind")}
-    return digest({"metadata": said, **rest})
 
 
 def _short(message: str) -> str:
