@@ -13,13 +13,14 @@ import pytest
 from apiserver.operators import CLASS, ROOT, Cluster, OperatorProcess, operator
 
 
-@pytest.fixture(scope="session")
-def cluster(apiserver: Any) -> Cluster:
+@pytest.fixture(scope="module")
+def cluster(apiserver: Any) -> Iterator[Cluster]:
     apiserver.kubectl("apply", "-f", str(ROOT / "crds"))
     apiserver.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
     made = Cluster(apiserver)
     made.apply(CLASS)
-    return made
+    yield made
+    apiserver.kubectl("delete", "swa", "--all")  # the server is shared with tests that make classes too
 
 
 @pytest.fixture
