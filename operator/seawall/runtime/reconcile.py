@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from seawall.api.units import parse_duration
 from seawall.decide.plan import plan
-from seawall.decide.types import EventNote, Key, Manifest, ObjectRef, Observed, Plan
+from seawall.decide.types import EventNote, Key, Manifest, ObjectRef, Observed, Plan, PlatformUpdate
 from seawall.ports import ApiRejected, ApiUnavailable, Cluster
 from seawall.runtime.fence import LeaseLost
 from seawall.runtime.kinds import SERVICE
@@ -101,6 +101,7 @@ class Reconciler:
             if sent or decided.delete:
                 decided = self._settled(key, observed, decided)
         await self._write_status(key, observed.service, decided)
+        self._done(key, decided)
         return decided.requeue_after
 
     def _settled(self, key: Key, observed: Observed, decided: Plan) -> Plan:
@@ -144,11 +145,16 @@ class Reconciler:
     def _plan(self, key: Key, observed: Observed) -> Plan:
         """Asking for a platform slot and taking it is one step: nothing is awaited in between."""
         decided = plan(replace(observed, platform_slot=self._pacing.may_start(key)))
-        status = decided.status or {}
-        rolled_back = (status.get("rollout") or {}).get("phase") == "RolledBack"
-        self._pacing.note(key, decided.platform_update, rolled_back=rolled_back)
-        self._telemetry.figures[key] = _figures(status)
+        if decided.platform_update is not PlatformUpdate.NONE:
+            self._pacing.note(key, decided.platform_update)
+        self._telemetry.figures[key] = _figures(decided.status or {})
         return decided
+
+    def _done(self, key: Key, decided: Plan) -> None:
+        """Gives the slot back: only now that all is written, so that the next service waits for this one."""
+        if decided.platform_update is PlatformUpdate.NONE:
+            rollout = (decided.status or {}).get("rollout") or {}
+            self._pacing.note(key, PlatformUpdate.NONE, rolled_back=rollout.get("phase") == "RolledBack")
 
     async def _write_status(self, key: Key, service: Manifest, decided: Plan) -> None:
         current = service.get("status") or {}
