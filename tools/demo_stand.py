@@ -1,6 +1,7 @@
 """What the demo and the node tests stand on: models, images, a cluster, the operator installed by Helm."""
 
 import json
+import os
 import subprocess
 import tempfile
 from collections import deque
@@ -31,8 +32,17 @@ class Stand:
         """The command, run where pod addresses, ClusterIPs and the cluster's names mean something."""
         return [*self.cluster("exec"), "--", *command]
 
+    def _only_built_in(self) -> None:
+        elsewhere = os.environ.get("CLUSTER", "")
+        if elsewhere:
+            raise Failed(
+                f"CLUSTER={elsewhere}: the demo and the node tests hand their models over in a folder of the"
+                " node, which only the built-in cluster shares with this machine; unset CLUSTER"
+            )
+
     def build(self) -> tuple[str, dict[str, dict[str, str]]]:
         """The folder of the example models, and the images with their archives."""
+        self._only_built_in()
         with self._show.step("example models") as note:
             models = self._output("building the models", [str(ROOT / "examples" / "build")]).strip()
             note.text = models
