@@ -10,17 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seawall.decide.diagnose import Trouble
-from seawall.decide.rollout import (
-    DRAIN,
-    UNREACHABLE_LIMIT,
-    Phase,
-    Rejection,
-    RevisionState,
-    RolloutState,
-    Step,
-    World,
-    advance,
-)
+from seawall.decide.rollout import DRAIN, UNREACHABLE_LIMIT, advance
+from seawall.decide.rollout_state import Phase, Rejection, RevisionState, RolloutState, Step, World
 from seawall.decide.types import PlatformUpdate, Verdict, Verification
 from support.fuzz import EXAMPLES
 

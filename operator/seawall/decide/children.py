@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from seawall.decide.diagnose import trouble_of
-from seawall.decide.rollout import RevisionState
+from seawall.decide.rollout_state import RevisionState
 from seawall.decide.types import Manifest, Observed
 from seawall.desired.inputs import RevisionInputs
 from seawall.desired.names import INPUTS_ANNOTATION, REVISION_LABEL

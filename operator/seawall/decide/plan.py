@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from seawall.api.v1alpha1 import InferenceServiceSpec
 from seawall.decide.acceptance import Accepted, Refusal, accept, command
 from seawall.decide.children import Revision, owned, revisions, selected_revision
-from seawall.decide.rollout import RolloutState, Step, World, advance
+from seawall.decide.rollout import advance
+from seawall.decide.rollout_state import RolloutState, Step, World
 from seawall.decide.status import Situation, status_of
 from seawall.decide.types import Manifest, ObjectRef, Observed, Plan, PlatformUpdate, VerificationRequest
 from seawall.desired.canonical import stamped

@@ -10,7 +10,7 @@ from seawall.decide.acceptance import Accepted
 from seawall.decide.children import Revision, selected_revision
 from seawall.decide.conditions import Condition, rendered
 from seawall.decide.diagnose import FETCH_REASONS, Trouble
-from seawall.decide.rollout import Phase, RolloutState, Step
+from seawall.decide.rollout_state import Phase, RolloutState, Step
 from seawall.decide.types import Manifest, Observed, PlatformUpdate, Verdict
 from seawall.desired.inputs import RevisionInputs
 from seawall.desired.names import REVISION_LABEL, SERVICE_LABEL
