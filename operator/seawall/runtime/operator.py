@@ -239,14 +239,20 @@ class Operator:
             ) from refused
 
     def _everything(self) -> None:
+        """Every service is looked at; those whose spec has changed unseen go before the rest."""
         for key in self.store.services():
-            self.queue.add(key, live=False)
+            self.queue.add(key, live=self._behind(key))
         for namespace in self.store.shared_namespaces():
             if not self.store.serves(namespace):
                 self.queue.add(Key(namespace, ""), live=False)
 
     def _status(self, key: Key) -> dict[str, Any]:
         return (self.store.service(key) or {}).get("status") or {}
+
+    def _behind(self, key: Key) -> bool:
+        service = self.store.service(key) or {}
+        seen = (service.get("status") or {}).get("observedGeneration")
+        return bool(seen != (service.get("metadata") or {}).get("generation"))
 
     def _pause(self) -> float:
         return self._settings.resync_seconds * random.uniform(0.9, 1.1)  # noqa: S311 - not a secret
