@@ -1,8 +1,9 @@
 """Trains a small convolutional network on scikit-learn's bundled handwritten digits.
 
 Writes `digits-v1.onnx` and `digits-v2.onnx` (same task, other weights: what an update rolls out),
-`digits-test.npz` with the images and labels that neither has seen, and `digits-expected.npz` with the scores
-that PyTorch gives for them: the answers that a server must repeat.
+`digits-v1.pt2` (the first as PyTorch's exported program), `digits-train.npz` with the images and labels that
+both learned from, `digits-test.npz` with those that neither has seen, and `digits-expected.npz` with the
+scores that PyTorch gives for the latter: the answers that a server must repeat.
 
     python examples/digits/train.py --out /tmp/digits
 """
@@ -82,6 +83,12 @@ def trained(variant: Variant, images: np.ndarray, labels: np.ndarray) -> DigitsN
     return net.eval()
 
 
+def program(net: DigitsNet) -> torch.export.ExportedProgram:
+    return torch.export.export(
+        net, (torch.zeros(2, 1, 8, 8),), dynamic_shapes=({0: torch.export.Dim("batch")},)
+    )
+
+
 def exported(net: DigitsNet, path: Path) -> None:
     torch.onnx.export(
         net,
@@ -108,6 +115,7 @@ def main() -> None:
     torch.use_deterministic_algorithms(True)
     torch.set_num_threads(1)
     train_x, test_x, train_y, test_y = split()
+    np.savez_compressed(out / "digits-train.npz", image=train_x, labels=train_y.astype(np.int64))
     np.savez_compressed(out / "digits-test.npz", image=test_x, labels=test_y.astype(np.int64))
     expected: dict[str, np.ndarray] = {}
     for variant in VARIANTS:
@@ -119,6 +127,8 @@ def main() -> None:
         right = scores.argmax(1) == test_y
         path = out / f"{variant.name}.onnx"
         exported(net, path)
+        if variant is VARIANTS[0]:
+            torch.export.save(program(net), path.with_suffix(".pt2"))
         print(
             json.dumps(
                 {

