@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from seawall import __version__
 
-COMMANDS = ("operator", "crd", "render", "status", "rollout", "fetch")
+COMMANDS = ("operator", "crd", "render", "optimize", "status", "rollout", "fetch", "cache", "build")
 """Modules of seawall.cli; each has add(subparsers), and imports what is heavy only when it runs."""
 
 
