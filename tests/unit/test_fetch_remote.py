@@ -144,6 +144,15 @@ def test_what_a_bucket_refuses(server: Server, tmp_path: Path, status: int, reas
     assert "s3://models/b.onnx" in caught.value.message
 
 
+@pytest.mark.parametrize(("status", "reason"), REFUSALS.items(), ids=str)
+def test_what_a_bucket_refuses_to_list(server: Server, tmp_path: Path, status: int, reason: Reason) -> None:
+    server.put("/models?list", b"<Error><Code>X</Code></Error>", status)
+    with pytest.raises(FetchProblem) as caught:
+        fetched("s3://models/p/", tmp_path, "python", AWS_ENDPOINT_URL=server.url, **S3_SECRET)
+    assert caught.value.reason is reason
+    assert "s3://models/p/" in caught.value.message
+
+
 def test_a_file_from_a_hub_with_a_token(server: Server, tmp_path: Path) -> None:
     server.put("/org/repo/resolve/v1/onnx/m.onnx", CONTENT)
     made = fetched("hf://org/repo@v1/onnx/m.onnx", tmp_path, HF_ENDPOINT=server.url, HF_TOKEN="t")

@@ -45,7 +45,10 @@ KUBERNETES = Bundle(
 CONTAINERD = Bundle("containerd", "2.3.5", ("containerd", "containerd-shim-runc-v2", "ctr"), ("--version",))
 COREDNS = Bundle("coredns", "1.15.0", ("coredns",), ("-version",))
 HELM = Bundle("helm", "4.3.1", ("helm",), ("version",))
-BUNDLES = (KUBERNETES, CONTAINERD, COREDNS, HELM)
+# No part of the cluster: the stores that artefacts are published to in tests.
+VERSITYGW = Bundle("versitygw", "1.8.0", ("versitygw",), ("--version",))
+REGISTRY = Bundle("registry", "3.1.2", ("registry",), ("--version",))
+BUNDLES = (KUBERNETES, CONTAINERD, COREDNS, HELM, VERSITYGW, REGISTRY)
 # Debian and Ubuntu package these; any version that they ship is good enough.
 PACKAGED = {"etcd": "etcd-server", "runc": "runc"}
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

@@ -32,8 +32,10 @@ MODULES = {
     "containerd": "github.com/containerd/containerd/v2/cmd/{program}@v{version}",
     "coredns": "github.com/coredns/coredns@v{version}",
     "helm": "helm.sh/helm/v4/cmd/helm@v{version}",
+    "registry": "github.com/distribution/distribution/v3/cmd/{program}@v{version}",
+    "versitygw": "github.com/versity/versitygw/cmd/{program}@v{version}",
 }
-# The address of the file and of its checksum.
+# The address of the file and of its checksum; what is not here is always built.
 DOWNLOADS = {
     "k8s": ("https://dl.k8s.io/release/v{version}/bin/linux/{arch}/{program}", ".sha256"),
     "containerd": (
@@ -58,7 +60,9 @@ def architecture() -> str:
 
 
 def download(bundle: str, version: str, program: str, folder: Path, label: str) -> bool:
-    """True when the program lies in `folder`; False when the official site cannot be reached."""
+    """True when the program lies in `folder`; False when there is no official site that can be reached."""
+    if bundle not in DOWNLOADS:
+        return False
     pattern, suffix = DOWNLOADS[bundle]
     url = pattern.format(version=version, arch=architecture(), program=program)
     site = url.split("/")[2]
@@ -138,6 +142,10 @@ def _linker_flags(bundle: str, version: str) -> str:
         }
     elif bundle == "helm":
         stamps = {"helm.sh/helm/v4/internal/version.version": f"v{version}"}
+    elif bundle == "registry":
+        stamps = {"github.com/distribution/distribution/v3/version.version": f"v{version}"}
+    elif bundle == "versitygw":
+        stamps = {"main.Version": f"v{version}"}
     else:
         stamps = {}
     return " ".join(["-s -w", *(f"-X {name}={value}" for name, value in stamps.items())])

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from seawall.fetch.cache import Cache
 from seawall.fetch.log import say
 from seawall.fetch.order import Budget
 from seawall.fetch.problem import FetchProblem, Interrupted, Reason
@@ -39,17 +40,36 @@ def patiently(work: Callable[[], T], sleep: Callable[[float], None], budget: Bud
 
 
 def download(
-    files: Sequence[RemoteFile], folder: Path, budget: Budget, sleep: Callable[[float], None]
+    files: Sequence[RemoteFile],
+    folder: Path,
+    budget: Budget,
+    sleep: Callable[[float], None],
+    cache: Cache | None = None,
 ) -> dict[str, str]:
-    """Writes all files below `folder`; returns the SHA-256 of each by path."""
+    """Writes all files below `folder`, from the node's cache where it has them; returns the SHA-256 of each
+    by path."""
     _require_room(files, folder)
     digests: dict[str, str] = {}
     for file in files:
         target = folder.joinpath(*checked_path(file.path).parts)
         with space_told():
             target.parent.mkdir(parents=True, exist_ok=True)
-        digests[file.path] = patiently(lambda f=file, t=target: _write(f, t, budget), sleep, budget)  # type: ignore[misc]
+        digests[file.path] = _obtained(file, target, budget, sleep, cache)
     return digests
+
+
+def _obtained(
+    file: RemoteFile, target: Path, budget: Budget, sleep: Callable[[float], None], cache: Cache | None
+) -> str:
+    known = file.expected or file.sha256
+    if cache is not None and known is not None:
+        with space_told():
+            if cache.take(known, target, budget):
+                return known
+    found = patiently(lambda: _write(file, target, budget), sleep, budget)
+    if cache is not None and found == known:
+        cache.put(found, target)
+    return found
 
 
 def _write(file: RemoteFile, target: Path, budget: Budget) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from seawall.fetch.artifact import Published
 from seawall.fetch.modelconfig import IDENTITY_TAGS, as_text, from_text, layered
 from seawall.fetch.order import Order
 from seawall.fetch.problem import FetchProblem, invalid_config, invalid_model
@@ -31,14 +32,22 @@ class Identity:
         return {k: v for k, v in zip(IDENTITY_TAGS, values, strict=True) if v}
 
 
-def lay_out(order: Order, fetched: Path, models: Path, identity: Identity) -> None:
-    """Moves what lies in `fetched` below `models`. Raises FetchProblem."""
+def lay_out(
+    order: Order, fetched: Path, models: Path, identity: Identity, published: Published | None = None
+) -> None:
+    """Moves what lies in `fetched` below `models`; `published` is the manifest of an artefact.
+    Raises FetchProblem."""
     target = models / order.name
     target.mkdir(parents=True)
-    config = _FORMATS[order.format](order, fetched, models)
+    if published is not None and order.format in ("pipeline", "stablehlo"):
+        config = _published(order, fetched, models, published)
+    else:
+        config = _FORMATS[order.format](order, fetched, models)
     if order.override.get("name", order.name) != order.name:
         raise invalid_config("name is set by the operator: a model is served under its service's name")
-    final = layered(config, order.override, {"name": order.name, "metric_tags": identity.tags(order.name)})
+    # Of a model in stages most of the override belongs to the stages, which have it by now.
+    override = {} if order.format == "pipeline" else order.override
+    final = layered(config, override, {"name": order.name, "metric_tags": identity.tags(order.name)})
     text = as_text(_without_foreign_warmup(final), order.triton_version)
     (target / CONFIG).write_text(text, encoding="utf-8")
     if not any(p.is_dir() and p.name.isdecimal() for p in target.iterdir()):
@@ -131,6 +140,17 @@ def _repository(order: Order, fetched: Path, models: Path) -> dict[str, Any]:
         for model in found:
             _moved(model, models / model.name)
     return layered(_own_config(models / order.name / CONFIG), order.config)
+
+
+def _published(order: Order, fetched: Path, models: Path, published: Published) -> dict[str, Any]:
+    """Layouts that only a build makes; each returns the config of the model that the service is named for."""
+    if order.format == "pipeline":
+        from seawall.fetch.ensemble import lay_out_pipeline  # noqa: PLC0415
+
+        return lay_out_pipeline(order, fetched, models, published.layout)
+    from seawall.fetch.stablehlo import lay_out_stablehlo  # noqa: PLC0415
+
+    return lay_out_stablehlo(order, fetched, models, published.layout)
 
 
 _FORMATS = {"onnx": _onnx, "tensorrt": _tensorrt, "python": _python, "repository": _repository}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -21,6 +22,7 @@ _RETRY = {
     "backoff": {"init_backoff": timedelta(seconds=1), "max_backoff": timedelta(seconds=10), "base": 2},
     "retry_timeout": timedelta(minutes=2),
 }
+_STATUS = re.compile(r"Server returned non-2xx status code: (\d{3})\b")
 _TIMEOUTS = {"connect_timeout": "10s", "read_timeout": "30s", "timeout": "1day", "user_agent": "seawall"}
 
 
@@ -29,7 +31,7 @@ def object_files(uri: str, credentials: Credentials, folder: bool) -> Iterator[R
     bucket, _, key = rest.partition("/")
     if not bucket or (not key and not folder):
         raise not_found(f"{uri} names no object; write {scheme}://bucket/path/of/the/model")
-    store = _told(uri, lambda: _STORES[scheme](bucket, credentials))
+    store = _told(uri, lambda: object_store(scheme, bucket, credentials))
     if not folder:
         yield _object(store, uri, key, key.rpartition("/")[2], None)
         return
@@ -116,6 +118,11 @@ def _az(container: str, credentials: Credentials) -> Any:
 _STORES: dict[str, Callable[[str, Credentials], Any]] = {"s3": _s3, "gs": _gs, "az": _az}
 
 
+def object_store(scheme: str, bucket: str, credentials: Credentials) -> Any:
+    """obstore's store of a bucket; raises its errors, and FetchProblem."""
+    return _STORES[scheme](bucket, credentials)
+
+
 def _ambient(credentials: Credentials, *files: str) -> bool:
     """Whether the pod itself has an identity. Without one, asking metadata servers only costs time."""
     return credentials.flag(AMBIENT) or any(name in credentials.environment for name in files)
@@ -141,9 +148,20 @@ def _told(uri: str, call: Callable[[], T], interrupted: bool = False) -> T:
         ) from error
     except (exceptions.BaseError, OSError, ValueError) as error:
         said = f"{uri}: {first_line(error)}"
+        # A refused listing comes without a class of its own.
+        if status_of(error) in (401, 403):
+            raise FetchProblem(Reason.CREDENTIALS_REFUSED, said) from error
+        if status_of(error) == 404:
+            raise not_found(said) from error
         if interrupted:
             raise Interrupted(said) from error
         raise FetchProblem(Reason.FETCH_FAILED, said) from error
+
+
+def status_of(error: BaseException) -> int | None:
+    """What the server answered, where it answered at all."""
+    found = _STATUS.search(str(error))
+    return int(found[1]) if found else None
 
 
 def first_line(error: BaseException) -> str:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode, urlsplit
+
+from urllib3.response import BaseHTTPResponse
 
 from seawall.fetch.https import basic
 from seawall.fetch.order import Credentials
 from seawall.fetch.problem import FetchProblem, Reason, invalid_model, not_found
 from seawall.fetch.sources import RemoteFile, checked_path
-from seawall.fetch.web import Web, body, small_body
+from seawall.fetch.web import Body, Web, body, small_body
 
 MANIFEST_TYPES = (
     "application/vnd.oci.image.manifest.v1+json",
@@ -33,12 +36,8 @@ _PARAMETER = re.compile(r'(\w+)="([^"]*)"')
 
 
 def artefact_files(uri: str, credentials: Credentials) -> list[RemoteFile]:
-    match = _URI.fullmatch(uri)
-    if match is None:
-        raise not_found(f"{uri} does not look like oci://registry.example.com/team/model:tag")
-    registry = _Registry(match["host"], match["name"], credentials)
-    reference = match["digest"] or match["tag"] or "latest"
-    manifest = registry.manifest(reference, uri)
+    registry, reference = repository(uri, credentials)
+    manifest = registry.manifest(reference or "latest", uri)
     layers = manifest.get("layers")
     if not isinstance(layers, list) or not layers:
         raise invalid_model(f"{uri} has no layers")
@@ -49,6 +48,14 @@ def artefact_files(uri: str, credentials: Credentials) -> list[RemoteFile]:
         registry.layer(layer, title or _plain_name(layer))
         for layer, title in zip(layers, titled, strict=True)
     ]
+
+
+def repository(uri: str, credentials: Credentials) -> tuple[Registry, str | None]:
+    """The repository that the uri names, and the digest or tag in it if it names one."""
+    match = _URI.fullmatch(uri)
+    if match is None:
+        raise not_found(f"{uri} does not look like oci://registry.example.com/team/model:tag")
+    return Registry(match["host"], match["name"], credentials), match["digest"] or match["tag"]
 
 
 def _title(layer: dict[str, Any]) -> str | None:
@@ -65,11 +72,14 @@ def _plain_name(layer: dict[str, Any]) -> str:
 
 
 @dataclass(slots=True)
-class _Registry:
+class Registry:
+    """One repository of a registry."""
+
     host: str
     name: str
     credentials: Credentials
     _token: str | None = None
+    _connections: Web | None = None
 
     @property
     def _scheme(self) -> str:
@@ -77,10 +87,17 @@ class _Registry:
 
     @property
     def _web(self) -> Web:
-        return Web(frozenset({self.host}) if self._scheme == "http" else frozenset())
+        if self._connections is None:
+            self._connections = Web(frozenset({self.host}) if self._scheme == "http" else frozenset())
+        return self._connections
+
+    def manifest_bytes(self, reference: str) -> bytes:
+        url = self.url(f"manifests/{reference}")
+        with self.ask("GET", url, {"Accept": ", ".join((*MANIFEST_TYPES, *INDEX_TYPES))}) as response:
+            return small_body(response, url)
 
     def manifest(self, reference: str, uri: str) -> dict[str, Any]:
-        content = self._get(f"manifests/{reference}", ", ".join((*MANIFEST_TYPES, *INDEX_TYPES)))
+        content = self.manifest_bytes(reference)
         if reference.startswith("sha256:"):
             _require_digest(content, reference, uri)
         try:
@@ -100,31 +117,62 @@ class _Registry:
         digest, size = str(layer.get("digest", "")), layer.get("size")
         if not re.fullmatch("sha256:[0-9a-f]{64}", digest):
             raise invalid_model(f"layer {path} has a digest that is not supported: {digest}")
-        url = self._url(f"blobs/{digest}")
+        url = self.url(f"blobs/{digest}")
 
         def read() -> Iterator[bytes]:
-            with self._web.get(url, self._headers()) as response:
+            with self.ask("GET", url) as response:
                 yield from body(response, url)
 
         return RemoteFile(path, read, size if isinstance(size, int) else None, digest.removeprefix("sha256:"))
 
-    def _url(self, path: str) -> str:
+    def url(self, path: str) -> str:
         return f"{self._scheme}://{self.host}/v2/{self.name}/{path}"
 
-    def _headers(self) -> dict[str, str]:
-        return {"Authorization": self._token} if self._token else {}
-
-    def _get(self, path: str, accept: str) -> bytes:
-        url = self._url(path)
-        for _ in range(2):
-            with self._web.get(url, {"Accept": accept, **self._headers()}, accept=(401,)) as response:
-                if response.status == 200:
-                    return small_body(response, url)
+    @contextmanager
+    def ask(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str] | None = None,
+        content: Callable[[], Body] | None = None,
+        accept: tuple[int, ...] = (200,),
+    ) -> Iterator[BaseHTTPResponse]:
+        """One request, once more after a challenge: another scope, or a token that is no longer good."""
+        for challenged in (False, True):
+            # An upload may continue elsewhere; the token is for this host.
+            mine = self._token if urlsplit(url).netloc == self.host else None
+            known = {"Authorization": mine} if mine else {}
+            with self._open(method, url, {**(headers or {}), **known}, content, accept) as response:
+                if response.status != 401:
+                    yield response
+                    return
                 challenge = response.headers.get("WWW-Authenticate") or ""
-            if self._token is not None:
-                break
-            self._token = self._answer(challenge)
-        raise FetchProblem(Reason.CREDENTIALS_REFUSED, f"{self.host} refuses to show {self.name}")
+            if not challenged:
+                self._token = self._answer(challenge)
+        raise FetchProblem(
+            Reason.CREDENTIALS_REFUSED, f"{self.host} refuses {self.name} to these credentials"
+        )
+
+    @contextmanager
+    def _open(
+        self,
+        method: str,
+        url: str,
+        headers: dict[str, str],
+        content: Callable[[], Body] | None,
+        accept: tuple[int, ...],
+    ) -> Iterator[BaseHTTPResponse]:
+        if method == "GET":
+            with self._web.get(url, headers, accept=(*accept, 401)) as response:
+                yield response
+            return
+        sent = content() if content else None
+        try:
+            with self._web.send(method, url, headers, sent, accept=(*accept, 401)) as response:
+                yield response
+        finally:
+            if sent is not None and not isinstance(sent, bytes):
+                sent.close()
 
     def _answer(self, challenge: str) -> str:
         """What the registry wants to see in Authorization."""

@@ -12,8 +12,21 @@ from typing import Any
 from seawall.fetch.problem import FetchProblem, Reason
 
 CREDENTIALS_FOLDER = Path("/var/run/seawall/credentials")
+ARTIFACT_FORMATS = ("onnx", "pipeline", "stablehlo", "tensorrt")
+"""Layouts that a build publishes; two of them are of no other origin."""
 FORMATS = ("onnx", "python", "repository", "tensorrt")
+DIGEST = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactOrder:
+    """The uri names what a build published: a folder with a manifest."""
+
+    digest: str
+    """SHA-256 of manifest.json"""
+    public_keys: tuple[str, ...] = ()
+    """PEM; if there are any, one of them must have signed the manifest"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +40,7 @@ class Order:
     override: Mapping[str, Any] = field(default_factory=dict)
     """spec.model.config"""
     sha256: str | None = None
+    artifact: ArtifactOrder | None = None
 
     @property
     def scheme(self) -> str:
@@ -45,6 +59,7 @@ def parse_order(text: str | None) -> Order:
             config=raw.get("config") or {},
             override=raw.get("override") or {},
             sha256=raw.get("sha256"),
+            artifact=_artifact(raw["artifact"]) if raw.get("artifact") is not None else None,
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise FetchProblem(
@@ -52,9 +67,19 @@ def parse_order(text: str | None) -> Order:
         ) from error
     if not isinstance(order.name, str) or _NAME.fullmatch(order.name) is None:
         raise FetchProblem(Reason.FETCH_FAILED, f"SEAWALL_FETCH: {order.name!r} is no name for a model")
-    if order.format not in FORMATS:
+    if order.format not in (FORMATS if order.artifact is None else ARTIFACT_FORMATS):
         raise FetchProblem(Reason.FETCH_FAILED, f"SEAWALL_FETCH: format {order.format!r} is not known")
     return order
+
+
+def _artifact(raw: Mapping[str, Any]) -> ArtifactOrder:
+    digest, keys = raw["digest"], raw.get("publicKeys") or []
+    if not isinstance(digest, str) or not DIGEST.fullmatch(digest):
+        raise ValueError(f"artifact.digest is no SHA-256: {digest!r}")
+    # A string would be taken for a list of letters, none of them a key.
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+        raise TypeError("artifact.publicKeys is no list of PEM texts")
+    return ArtifactOrder(digest, tuple(keys))
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,9 @@ class Reason(StrEnum):
     UNSUPPORTED_SCHEME = "UnsupportedScheme"
     FETCH_FAILED = "FetchFailed"
     NO_SPACE = "NoSpace"
+    ARTIFACT_DIGEST_MISMATCH = "ArtifactDigestMismatch"
+    SIGNATURE_MISSING = "SignatureMissing"
+    SIGNATURE_INVALID = "SignatureInvalid"
 
 
 class FetchProblem(Exception):

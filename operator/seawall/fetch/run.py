@@ -6,9 +6,12 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from seawall.fetch.archive import unpack
+from seawall.fetch.artifact import Published, fetch_artifact
+from seawall.fetch.cache import Cache, model_cache
 from seawall.fetch.download import download, patiently, require_digest, space_told
 from seawall.fetch.layout import Identity, cleared, lay_out, readable
 from seawall.fetch.log import say
@@ -59,19 +62,36 @@ def fetch(
     with space_told():
         staging.mkdir()
     try:
-        files = patiently(lambda: list_files(order, credentials), sleep, budget)
-        digests = download(files, staging, budget, sleep)
-        require_digest(order.sha256, digests, order.uri)
-        source = _unpacked(staging, models / f"{STAGING}-unpacked", budget)
+        published = _downloaded(order, credentials, staging, budget, sleep, model_cache(environment))
+        source = staging if published else _unpacked(staging, models / f"{STAGING}-unpacked", budget)
         readable(source)
         with space_told():
-            lay_out(order, source, models, identity)
+            lay_out(order, source, models, identity, published)
     except BaseException:
         cleared(models)
         raise
     for leftover in models.glob(f"{STAGING}*"):
         cleared(leftover)
         leftover.rmdir()
+
+
+def _downloaded(
+    order: Order,
+    credentials: Credentials,
+    staging: Path,
+    budget: Budget,
+    sleep: Callable[[float], None],
+    cache: Cache | None,
+) -> Published | None:
+    """What the uri names, below `staging` and proven; of an artefact its manifest."""
+    if order.artifact is not None:
+        return fetch_artifact(order, order.artifact, credentials, staging, budget, sleep, cache)
+    files = patiently(lambda: list_files(order, credentials), sleep, budget)
+    if len(files) == 1 and order.sha256 is not None:
+        files = [replace(files[0], expected=order.sha256)]
+    digests = download(files, staging, budget, sleep, cache)
+    require_digest(order.sha256, digests, order.uri)
+    return None
 
 
 def _unpacked(staging: Path, folder: Path, budget: Budget) -> Path:

@@ -25,12 +25,14 @@ class RemoteFile:
     size: int | None = None
     sha256: str | None = None
     """what the source itself says the content must be"""
+    expected: str | None = None
+    """what the order wants it to be: whoever asked for the download checks it"""
 
 
 def wants_folder(order: Order) -> bool:
     """Whether the uri names a folder: by its trailing slash, else by what the format is made of."""
     path = uri_path(order.uri)
-    if path.endswith("/"):
+    if path.endswith("/") or order.artifact is not None:
         return True
     return order.format in FOLDER_FORMATS and not path.lower().endswith(FILE_SUFFIXES)
 

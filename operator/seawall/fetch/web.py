@@ -6,6 +6,7 @@ import ssl
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import IO
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 import urllib3
@@ -15,14 +16,17 @@ from urllib3.response import BaseHTTPResponse
 from seawall.fetch.problem import FetchProblem, Interrupted, Reason, not_found
 
 CHUNK = 1024 * 1024
+Body = bytes | IO[bytes] | None
 _TIMEOUT = urllib3.Timeout(connect=10, read=30)
+# A registry answers the last byte of a large upload when it has stored and hashed all of it.
+_UPLOAD_TIMEOUT = urllib3.Timeout(connect=10, read=300)
 _REDIRECTS = (301, 302, 303, 307, 308)
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 _MOST_REDIRECTS = 8
 
 
 class Web:
-    """GET and nothing else. Plain http only towards hosts that the credentials name as such."""
+    """Plain http only towards hosts that the credentials name as such."""
 
     def __init__(self, plain_http_hosts: frozenset[str] = frozenset()) -> None:
         self._plain = plain_http_hosts
@@ -40,6 +44,26 @@ class Web:
         response = self._follow(url, dict(headers or {}))
         try:
             if response.status != 200 and response.status not in accept:
+                raise _refusal(url, response)
+            yield response
+        finally:
+            response.close()
+
+    @contextmanager
+    def send(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: Body = None,
+        accept: tuple[int, ...] = (),
+    ) -> Iterator[BaseHTTPResponse]:
+        """A request that may change something, or HEAD: a redirect is an answer and not followed."""
+        parts = urlsplit(url)
+        self._require_tls(parts)
+        response = self._request(url, parts, headers, method, body)
+        try:
+            if response.status not in accept:
                 raise _refusal(url, response)
             yield response
         finally:
@@ -67,18 +91,26 @@ class Web:
             f"{shown(parts.geturl())} is not https, and models are not fetched without TLS",
         )
 
-    def _request(self, url: str, parts: SplitResult, headers: dict[str, str]) -> BaseHTTPResponse:
+    def _request(
+        self,
+        url: str,
+        parts: SplitResult,
+        headers: Mapping[str, str],
+        method: str = "GET",
+        body: Body = None,
+    ) -> BaseHTTPResponse:
         try:
             return self._pool(parts).request(
-                "GET",
+                method,
                 url,
+                body=body,
                 headers={"User-Agent": "seawall", "Accept-Encoding": "identity", **headers},
                 preload_content=False,
                 redirect=False,
                 retries=False,
-                timeout=_TIMEOUT,
+                timeout=_TIMEOUT if body is None else _UPLOAD_TIMEOUT,
             )
-        except HTTPError as error:
+        except (HTTPError, OSError) as error:
             raise Interrupted(f"{shown(url)}: {_words(error)}") from error
 
     def _pool(self, parts: SplitResult) -> urllib3.PoolManager:
