@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help setup check test test-apiserver test-node demo demo-down bench crds golden images lock clean
+.PHONY: help setup check test test-apiserver test-stores test-node demo demo-down bench crds golden images lock clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -17,17 +17,20 @@ check: setup ## under a minute: lint, types, import contracts, unit, golden and 
 	ruff format --check .
 	mypy
 	lint-imports
-	$(PY) -m pytest -q -m "not apiserver and not node"
+	$(PY) -m pytest -q -m "not apiserver and not node and not stores"
 
 test-apiserver: setup ## the tests that need a real etcd and kube-apiserver
 	$(PY) -m pytest -q -m apiserver
+
+test-stores: setup ## the tests that need a real S3 server and a real registry
+	$(PY) -m pytest -q -m stores tests/stores
 
 test-node: setup ## the tests that need the whole local cluster
 	$(PY) -m pytest -q -m node tests/images
 	tools/e2e
 
 test: export SEAWALL_EXAMPLES := 3000
-test: check test-apiserver test-node ## everything that CI runs
+test: check test-apiserver test-stores test-node ## everything that CI runs
 
 demo: setup ## from nothing to two served models
 	tools/demo up
@@ -37,6 +40,7 @@ demo-down: ## leaves no trace of the demo
 
 bench: setup ## figures beside their floor, in one run
 	$(PY) bench/reconcile.py
+	"$$(tools/training-env)" bench/compress.py
 
 crds: setup ## write the CustomResourceDefinitions and what is generated from the models
 	$(PY) -m seawall.api.generated .
