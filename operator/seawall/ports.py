@@ -6,7 +6,14 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
-from seawall.decide.types import EventNote, Manifest, ObjectRef, Verification, VerificationRequest
+from seawall.decide.types import (
+    EventNote,
+    Manifest,
+    ObjectRef,
+    Progress,
+    Verification,
+    VerificationRequest,
+)
 
 
 class ApiConflict(Exception):
@@ -58,6 +65,13 @@ class Inference(Protocol):
 
     async def verify(self, request: VerificationRequest) -> Verification:
         """One synthetic inference per address; never raises for what a server answers or fails to."""
+
+
+class Builds(Protocol):
+    """Pods that build models."""
+
+    async def progress(self, address: str) -> Progress | None:
+        """What the pod at host:port says about itself; None for whatever else it answers, or does not."""
 
 
 class ModelConfigSchema(Protocol):

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import uuid
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from seawall.desired.build_job import BuildSettings
+from seawall.desired.canonical import canonical_quantity
+from seawall.desired.inputs import Platform
+
+_STORE = re.compile("(s3|oci|pvc)://[A-Za-z0-9][!-~]*")
 POD_NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
@@ -80,11 +86,89 @@ class Settings(BaseSettings):
     drain_seconds: float = Field(20.0, gt=0)
     """How long SIGTERM waits for the runs in hand; below the pod's grace period of 30 s."""
 
+    artifacts_uri: str = ""
+    """Where builds publish what they make: s3://bucket/prefix, oci://registry/repository or pvc://claim/folder.
+    Empty: models are served as they come, and what has to be built is refused."""
+
+    artifacts_secret: str = ""
+    """Secret with the credentials of that store, in each namespace that builds or serves what was built."""
+
+    public_keys: tuple[str, ...] = ()
+    """JSON list of PEM texts. With any, no artefact is served that none of these has signed."""
+
+    signing_secret: str = ""
+    """Secret with the private key by which builds sign, in each namespace that builds."""
+
+    optimizer_image: str = "localhost/seawall/optimizer:dev"
+    """Runs the phases of a build; the default is what `make images` builds, as for the next one."""
+
+    training_image: str = "localhost/seawall/training:dev"
+    """The same with the training tools: for presets that fine-tune, and formats that need PyTorch to be
+    read."""
+
+    max_builds: int = Field(4, ge=1, le=1000)
+    """Builds that run at once, in all namespaces together: each takes a core and gigabytes for long."""
+
+    build_deadline_seconds: int = Field(7200, ge=60)
+    """Fine-tuning a small model takes tens of minutes; what takes longer than this is taken for stuck."""
+
+    build_memory_limit: str = "8Gi"
+    """A model is held two or three times while it is compared with its original."""
+
+    build_retention_seconds: float = Field(7 * 86400.0, ge=60)
+    """How long a ModelBuild is kept that nobody uses: a rollback within a week finds it."""
+
+    model_cache_path: str = ""
+    """Folder of every node in which model pods keep what they fetched; empty: none. A DaemonSet of the chart
+    bounds it. Pods with it do not fit the restricted pod security standard."""
+
+    model_cache_size: str = "50Gi"
+    """What one node's folder may hold: no pod puts more there than this."""
+
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @property
     def identity(self) -> str:
         return self.pod_name or f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
+
+    @property
+    def platform(self) -> Platform:
+        return Platform(
+            fetcher_image=self.image,
+            artifacts_uri=self.artifacts_uri,
+            artifacts_secret=self.artifacts_secret,
+            public_keys=self.public_keys,
+            cache_path=self.model_cache_path,
+            cache_size=self.model_cache_size,
+        )
+
+    @property
+    def build_settings(self) -> BuildSettings:
+        return BuildSettings(
+            optimizer_image=self.optimizer_image,
+            training_image=self.training_image,
+            artifacts_uri=self.artifacts_uri,
+            artifacts_secret=self.artifacts_secret,
+            signing_secret=self.signing_secret,
+            deadline_seconds=self.build_deadline_seconds,
+            memory_limit=self.build_memory_limit,
+            retention_seconds=self.build_retention_seconds,
+            at_once=self.max_builds,
+        )
+
+    @field_validator("artifacts_uri")
+    @classmethod
+    def _store_is_known(cls, uri: str) -> str:
+        if uri and _STORE.fullmatch(uri) is None:
+            raise ValueError(
+                "must be s3://bucket/prefix, oci://registry/repository or pvc://claim/folder, or empty"
+            )
+        return uri.rstrip("/")
+
+    @field_validator("build_memory_limit", "model_cache_size")
+    @classmethod
+    def _is_a_quantity(cls, text: str) -> str:
+        return canonical_quantity(text)
 
     @model_validator(mode="after")
     def _lease_fits(self) -> Self:

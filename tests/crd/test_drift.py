@@ -15,10 +15,11 @@ from seawall.api.validate import problems
 from seawall.api.walk import KNOWN
 
 ROOT = Path(__file__).parents[2]
-DEFINITIONS = {d["spec"]["names"]["kind"]: d for d in (crd.inference_service(), crd.accelerator_class())}
+DEFINITIONS = {d["spec"]["names"]["kind"]: d for d in crd.definitions()}
 FREE_FORM = {
     "InferenceService": {"spec.podTemplate", "spec.model.config", "spec.scaling.behavior"},
     "AcceleratorClass": set(),
+    "ModelBuild": set(),
 }
 
 
@@ -103,6 +104,12 @@ def test_columns_are_those_that_users_rely_on() -> None:
     shown = [c["name"] for c in columns if not c.get("priority")]
     assert " ".join(shown) == "MODEL PRESET ACCEL SLO P99 ATTAINED REPLICAS CANARY READY AGE"
     assert [c["name"] for c in columns if c.get("priority") == 1] == ["REASON"]
+
+
+def test_columns_of_builds_are_those_that_users_rely_on() -> None:
+    columns = DEFINITIONS["ModelBuild"]["spec"]["versions"][0]["additionalPrinterColumns"]
+    shown = [c["name"] for c in columns if not c.get("priority")]
+    assert " ".join(shown) == "MODEL PRESET TARGET PHASE PROGRESS RATIO AGE"
 
 
 def test_command_prints_every_definition(capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,6 @@ import yaml
 
 from seawall.api import crd
 from seawall.api.fields import VALIDATIONS
-from seawall.api.v1alpha1 import AcceleratorClass, InferenceService
 from seawall.api.validate import Problem, problems
 
 LONG = {
@@ -28,6 +27,7 @@ LONG = {
 PATHS = {
     "InferenceService": "/apis/serving.seawall.dev/v1alpha1/namespaces/default/inferenceservices",
     "AcceleratorClass": "/apis/serving.seawall.dev/v1alpha1/acceleratorclasses",
+    "ModelBuild": "/apis/serving.seawall.dev/v1alpha1/namespaces/default/modelbuilds",
 }
 
 
@@ -152,7 +152,7 @@ def test_the_models_read_what_the_rules_accept(case: dict[str, Any]) -> None:
     obj.pop("status", None)
     if case["name"] == "a null value in a map counts as absent":
         obj["spec"]["nodeSelector"] = {}  # the API server hands it on without the null
-    model = InferenceService if obj["kind"] == "InferenceService" else AcceleratorClass
+    model = crd.MODELS[obj["kind"]]
     read = model.model_validate(obj)
     again = read.model_dump(by_alias=True, exclude_none=True, mode="json")
     assert model.model_validate(again) == read
@@ -251,7 +251,7 @@ class Api:
 @pytest.fixture(scope="module")
 def api(apiserver: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     client = Api(Path(apiserver.kubeconfig), tmp_path_factory.mktemp("client"))
-    client.definitions = [client.install(d) for d in (crd.inference_service(), crd.accelerator_class())]
+    client.definitions = [client.install(d) for d in crd.definitions()]
     yield client
     client.connection.close()
 
@@ -283,7 +283,7 @@ def places(value: Any) -> Iterator[tuple[Any, Any]]:
 def mutated(seed: int) -> dict[str, Any]:
     """One of the bases with one to three places changed at random."""
     dice = random.Random(seed)  # noqa: S311
-    obj = copy.deepcopy(table()["bases"][dice.choice(["full", "full", "service", "gpu", "tpu"])])
+    obj = copy.deepcopy(table()["bases"][dice.choice(["full", "full", "service", "gpu", "tpu", "fullbuild"])])
     for _ in range(dice.choice([1, 1, 1, 2, 3])):
         container, key = dice.choice([*places(obj["spec"]), *places(obj["metadata"])])
         what = dice.random()

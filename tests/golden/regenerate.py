@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from seawall.api.catalogue import classes
+from seawall.api.modelbuild import ModelBuild
 from seawall.api.v1alpha1 import AcceleratorClass
 from seawall.cli.manifests import dump, load
 from seawall.desired.inputs import Platform
@@ -66,6 +67,7 @@ def strict_models() -> dict[str, Any]:
         "PodDisruptionBudget": models.V1PodDisruptionBudget,
         "ServiceAccount": models.V1ServiceAccount,
         "NetworkPolicy": models.V1NetworkPolicy,
+        "ModelBuild": ModelBuild,
     }
 
 

@@ -15,6 +15,8 @@ import pytest
 import yaml
 
 from seawall.api.v1alpha1 import AcceleratorClass
+from seawall.runtime.kinds import WATCHED, Kind
+from seawall.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "seawall"
@@ -40,6 +42,12 @@ EVERYTHING = {
     "networkPolicy.enabled": "true",
     "accelerators.cpu.image": "example.test/triton-cpu:1",
     "priorityClassName": "high",
+    "artifacts.uri": "s3://artifacts/builds",
+    "artifacts.credentialsSecret": "store",
+    "artifacts.signingSecret": "signer",
+    "artifacts.publicKeys[0]": "-----BEGIN PUBLIC KEY-----\nMCow\n-----END PUBLIC KEY-----",
+    "builds.atOnce": "2",
+    "modelCache.hostPath": "/var/lib/seawall",
     "podLabels.team": "ml",
     "podAnnotations.note": "text",
     "serviceAccount.name": "other",
@@ -95,6 +103,20 @@ def test_every_object_fits_its_strict_model(form: str) -> None:
             getattr(k8s, f"{version}{made['kind']}").model_validate(made)
 
 
+class OnceLoader(yaml.SafeLoader):
+    """What the API server's strict reading refuses: a key that is there twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        assert len(keys) == len(set(keys)), keys
+        return super().construct_mapping(node, deep)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_no_key_is_there_twice(form: str) -> None:
+    assert list(yaml.load_all(template(FORMS[form]).stdout, OnceLoader))
+
+
 def test_the_pod_fits_the_restricted_standard() -> None:
     pod = of_kind(rendered({}), "Deployment")[0]["spec"]["template"]["spec"]
     (container,) = pod["containers"]
@@ -110,6 +132,23 @@ def test_the_pod_fits_the_restricted_standard() -> None:
 def test_rights_name_what_they_allow() -> None:
     for rule in rules(rendered(EVERYTHING)):
         assert "*" not in rule["apiGroups"] + rule["resources"] + rule["verbs"]
+
+
+WRITTEN = {"deployments", "services", "poddisruptionbudgets", "serviceaccounts", "networkpolicies"}
+WRITTEN |= {"jobs", "modelbuilds"}
+
+
+@pytest.mark.parametrize("kind", WATCHED, ids=lambda kind: kind.kind)
+def test_what_is_watched_may_be_watched_and_what_is_written_may_be_written(kind: Kind) -> None:
+    group, _ = kind.group_version
+    allowed = {
+        verb
+        for rule in rules(rendered({}))
+        if group in rule["apiGroups"] and kind.plural in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    assert {"get", "list", "watch"} <= allowed
+    assert ({"create", "patch", "delete"} <= allowed) is (kind.plural in WRITTEN)
 
 
 def test_secrets_are_readable_only_where_asked_for() -> None:
@@ -135,6 +174,25 @@ def test_watched_namespaces_bound_the_rights() -> None:
     assert places == ["one", "two"]
 
 
+def settings_of(values: dict[str, str]) -> dict[str, str]:
+    container = of_kind(rendered(values), "Deployment")[0]["spec"]["template"]["spec"]["containers"][0]
+    return {variable["name"]: variable["value"] for variable in container["env"] if "value" in variable}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_operator_reads_every_setting_of_the_chart(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = settings_of(FORMS[form])
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    known = {f"SEAWALL_{field.upper()}" for field in Settings.model_fields}
+    assert given.keys() <= known
+    read = Settings()
+    assert read.artifacts_uri == FORMS[form].get("artifacts.uri", "")
+    assert read.model_cache_path == FORMS[form].get("modelCache.hostPath", "")
+    assert read.build_retention_seconds == 7 * 86400
+    assert [key.splitlines()[1] for key in read.public_keys] == (["MCow"] if form == "every option" else [])
+
+
 def test_one_replica_gets_no_disruption_budget() -> None:
     assert of_kind(rendered({}), "PodDisruptionBudget")
     assert not of_kind(rendered({"replicas": "1"}), "PodDisruptionBudget")
@@ -154,10 +212,42 @@ def test_the_image_of_the_cpu_class_can_be_replaced() -> None:
     assert "example.test/triton:1" not in images.values()
 
 
+CACHE_ON_NODES = {"modelCache.hostPath": "/var/cache/seawall", "modelCache.size": "10Gi"}
+
+
+def test_the_model_cache_is_off_unless_a_path_is_given() -> None:
+    assert not of_kind(rendered({}), "DaemonSet")
+
+
+def test_the_model_cache_runs_on_every_node_with_the_rights_it_needs() -> None:
+    (made,) = of_kind(rendered(CACHE_ON_NODES), "DaemonSet")
+    pod = made["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert container["args"][:5] == ["cache", "--path", "/cache", "--max-bytes", "10Gi"]
+    assert container["securityContext"]["capabilities"] == {
+        "drop": ["ALL"],
+        "add": ["DAC_OVERRIDE", "FOWNER"],
+    }
+    assert pod["volumes"] == [
+        {"name": "cache", "hostPath": {"path": "/var/cache/seawall", "type": "DirectoryOrCreate"}}
+    ]
+    assert pod["tolerations"] == [{"operator": "Exists"}]
+    assert pod["automountServiceAccountToken"] is False
+    deployment = of_kind(rendered(CACHE_ON_NODES), "Deployment")[0]
+    selectors = [o["spec"]["selector"]["matchLabels"] for o in (made, deployment)]
+    assert selectors[0] != selectors[1]
+
+
 REFUSED = {
     "an unknown value": ({"replica": "2"}, "replica"),
     "a log level that does not exist": ({"logLevel": "loud"}, "logLevel"),
     "no workers": ({"workers": "0"}, "workers"),
+    "a cache in the node's root": ({"modelCache.hostPath": "/"}, "hostPath"),
+    "a cache that is no absolute path": ({"modelCache.hostPath": "cache"}, "hostPath"),
+    "a cache of no size": ({"modelCache.hostPath": "/var/cache/s", "modelCache.size": "much"}, "size"),
+    "a store that nobody can write to": ({"artifacts.uri": "https://host/x"}, "artifacts"),
+    "a key that is none": ({"artifacts.publicKeys": "{abc}"}, "publicKeys"),
+    "no build at all": ({"builds.atOnce": "0"}, "builds"),
     "a namespace that is no name": ({"watchNamespaces": "{Not_A_Name}"}, "watchNamespaces"),
 }
 

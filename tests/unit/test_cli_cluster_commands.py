@@ -49,6 +49,27 @@ BROKEN = {
 }
 FRESH = {"metadata": {"name": "fresh", "namespace": "vision", "generation": 1}, "spec": READY["spec"]}
 BEHIND = {**READY, "metadata": {"name": "behind", "namespace": "vision", "generation": 4}}
+COMPRESSED = {
+    **READY,
+    "metadata": {"name": "small", "namespace": "compressed", "generation": 3},
+    "status": {
+        **READY["status"],
+        "rollout": {"stableRevision": "0a1b2c3d", "build": "digits-int4-bbbb"},
+        "model": {
+            "preset": "int8", "format": "onnx", "buildRef": "digits-int8-aaaa", "originalBytes": 4000,
+            "compressedBytes": 1000, "compressionRatio": "4", "unproven": True,
+            "accuracy": {"metric": "cosine", "value": "0.999", "low": "0.998"},
+        },
+    },
+}  # fmt: skip
+BUILDING = {
+    "metadata": {"name": "digits-int4-bbbb", "namespace": "compressed"},
+    "status": {
+        "phase": "Running",
+        "progress": {"stage": "compress", "percent": 40},
+        "conditions": [{"type": "Complete", "reason": "Building", "message": "Phase compress is at work"}],
+    },
+}
 SERVICES = {s["metadata"]["name"]: s for s in (READY, BROKEN, FRESH, BEHIND)}
 BASE = "/apis/serving.seawall.dev/v1alpha1"
 
@@ -67,6 +88,10 @@ class Api(http.server.BaseHTTPRequestHandler):
                     "items": services[:2] if first else services[2:],
                 },
             )
+        if path == f"{BASE}/namespaces/compressed/inferenceservices/small":
+            return self._send(200, COMPRESSED)
+        if path == f"{BASE}/namespaces/compressed/modelbuilds/digits-int4-bbbb":
+            return self._send(200, BUILDING)
         if name in SERVICES:
             return self._send(200, SERVICES[name])
         if "forbidden" in path:
@@ -159,6 +184,22 @@ def test_one_ready_service_in_full(api, capsys):
     ):
         assert words in out
     assert out.count("0a1b2c3d  ") == 2  # in the table and among the revisions, not again in the history
+
+
+def test_one_compressed_service_with_what_serves_and_what_is_being_built(api, capsys):
+    code, out, _ = seawall(capsys, "status", "small", "-n", "compressed")
+    assert code == 0
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    for words in (
+        "PRESET int8",
+        "SIZE 4000 -> 1000 bytes, 4 times smaller",
+        "ACCURACY cosine 0.999 (at least 0.998), unproven",
+        "digits-int4-bbbb Running compress 40 % Building Phase compress is at work",
+        "digits-int8-aaaa Gone -",
+    ):
+        assert words in lines
+    code, out, _ = seawall(capsys, "status", "small", "-n", "compressed", "--json")
+    assert [b["phase"] for b in json.loads(out)["builds"]] == ["Running", "Gone"]
 
 
 def test_one_service_that_is_not_ready(api, capsys):

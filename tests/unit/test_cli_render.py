@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from seawall.__main__ import main
+from seawall.api.validate import problems
 
 GOOD = """\
 apiVersion: serving.seawall.dev/v1alpha1
@@ -65,7 +66,10 @@ def test_standard_input_lists_and_classes_of_ones_own(
 
 
 REFUSED_BY_THE_OPERATOR = {
-    "a field that is not acted on": ("  cache: {size: 64Mi}\n", "NotImplemented: spec.cache"),
+    "a field that is not acted on": (
+        "  routing: {gateways: [{name: g}]}\n",
+        "NotImplemented: spec.routing",
+    ),
     "a class that does not exist": (None, "AcceleratorClassNotFound"),
     "a misspelt podTemplate": (
         "  podTemplate: {spec: {hostNetwrk: true}}\n",
@@ -96,11 +100,24 @@ def test_a_config_that_tritons_schema_refuses(tmp_path: Path, capsys: pytest.Cap
 def test_one_refused_service_does_not_hide_the_others(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    two = f"{GOOD}---\n{GOOD.replace('name: a,', 'name: b,')}  cache: {{size: 64Mi}}\n"
+    two = f"{GOOD}---\n{GOOD.replace('name: a,', 'name: b,')}  routing: {{gateways: [{{name: g}}]}}\n"
     assert main(["render", "-f", written(tmp_path, two)]) == 1
     out, err = capsys.readouterr()
     assert "name: a-headless" in out
     assert "InferenceService/b" in err
+
+
+def test_a_model_that_is_built_first_is_shown_by_its_build(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        main(["render", "--json", "-f", written(tmp_path, f"{GOOD}  compression: {{preset: int8}}\n")]) == 0
+    )
+    out, err = capsys.readouterr()
+    (build,) = json.loads(out)
+    assert (build["kind"], build["metadata"]["namespace"]) == ("ModelBuild", "n")
+    assert problems(build) == []
+    assert err == f"the Deployment follows when ModelBuild {build['metadata']['name']} is done\n"
 
 
 UNREADABLE = {

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,141 +12,13 @@ import pytest
 from seawall.decide.plan import plan
 from seawall.decide.types import (
     ObjectRef,
-    Observed,
     Plan,
     PlatformUpdate,
     Verdict,
     Verification,
     WriteProblem,
 )
-from seawall.desired.inputs import Platform
-
-START = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
-PLATFORM = Platform(fetcher_image="seawall:1", template_version=1)
-CPU = {
-    "apiVersion": "serving.seawall.dev/v1alpha1",
-    "kind": "AcceleratorClass",
-    "metadata": {"name": "cpu"},
-    "spec": {"type": "cpu", "runtime": {"image": "triton:1", "tritonVersion": "24.10"}},
-}
-
-
-def service(**spec: Any) -> dict[str, Any]:
-    base = {
-        "model": {"uri": "s3://models/digits.onnx", "format": "onnx", "maxBatchSize": 8},
-        "accelerator": {"class": "cpu"},
-        "slo": {"p99": "20ms"},
-        "scaling": {"mode": "Fixed", "replicas": 2},
-    }
-    return {
-        "apiVersion": "serving.seawall.dev/v1alpha1",
-        "kind": "InferenceService",
-        "metadata": {"name": "digits", "namespace": "demo", "uid": "u1", "generation": 1, "annotations": {}},
-        "spec": {**base, **spec},
-    }
-
-
-@dataclass
-class Town:
-    """The least of a cluster: takes a plan's writes, makes pods ready on demand, moves the clock."""
-
-    service: dict[str, Any] = field(default_factory=service)
-    accelerator: dict[str, Any] | None = field(default_factory=lambda: copy.deepcopy(CPU))
-    platform: Platform = PLATFORM
-    now: datetime = START
-    objects: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
-    over: dict[str, Any] = field(default_factory=dict)
-    writes: int = 0
-
-    def observed(self, **over: Any) -> Observed:
-        def of(kind: str) -> list[dict[str, Any]]:
-            return [o for (k, _), o in sorted(self.objects.items()) if k == kind]
-
-        return Observed(
-            service=self.service,
-            platform=self.platform,
-            now=self.now,
-            accelerator=self.accelerator,
-            deployments=of("Deployment"),
-            services=of("Service"),
-            disruption_budgets=of("PodDisruptionBudget"),
-            pods=of("Pod"),
-            **{**self.over, **over},
-        )
-
-    def step(self, **over: Any) -> Plan:
-        made = plan(self.observed(**over))
-        if made.verify is not None and "verification" not in over:
-            return made
-        for manifest in made.apply:
-            self._apply(manifest)
-        for ref in made.delete:
-            assert made.needs_live_read
-            del self.objects[ref.kind, ref.name]
-        if made.status is not None and made.status != self.service.get("status"):
-            self.service["status"] = made.status
-            self.writes += 1
-        return made
-
-    def _apply(self, manifest: dict[str, Any]) -> None:
-        key = (manifest["kind"], manifest["metadata"]["name"])
-        old = self.objects.get(key)
-        if old and all(old.get(k) == v for k, v in manifest.items() if k != "metadata"):
-            return
-        self.writes += 1
-        meta = {**manifest["metadata"], "generation": (old["metadata"]["generation"] + 1) if old else 1}
-        self.objects[key] = {
-            **copy.deepcopy(manifest),
-            "metadata": meta,
-            "status": (old or {}).get("status", {}),
-        }
-
-    def deployments(self) -> set[str]:
-        return {name for kind, name in self.objects if kind == "Deployment"}
-
-    def make_ready(self, revision: str) -> None:
-        deployment = self.objects["Deployment", f"digits-{revision}"]
-        count = deployment["spec"]["replicas"]
-        deployment["status"] = {
-            "observedGeneration": deployment["metadata"]["generation"],
-            "replicas": count, "updatedReplicas": count, "availableReplicas": count, "readyReplicas": count,
-        }  # fmt: skip
-        labels = deployment["spec"]["template"]["metadata"]["labels"]
-        for number in range(count):
-            name = f"digits-{revision}-{number}"
-            self.objects["Pod", name] = {
-                "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": labels},
-                "status": {"podIP": f"10.1.0.{number}", "conditions": [{"type": "Ready", "status": "True"}]},
-            }  # fmt: skip
-
-    def answer(self, verdict: Verdict = Verdict.PASSED) -> Plan:
-        asked = plan(self.observed())
-        assert asked.verify is not None
-        return self.step(verification=Verification(asked.verify.revision, verdict, "output y holds NaN"))
-
-    def installed(self) -> str:
-        self.step()
-        revision = self.service["status"]["rollout"]["candidateRevision"]
-        self.make_ready(revision)
-        self.answer()
-        assert self.condition("RouteReady")[0] == "True"
-        return str(revision)
-
-    def condition(self, name: str) -> tuple[str, str]:
-        [found] = [c for c in self.service["status"]["conditions"] if c["type"] == name]
-        return found["status"], found["reason"]
-
-    def message(self, name: str) -> str:
-        [found] = [c for c in self.service["status"]["conditions"] if c["type"] == name]
-        return str(found["message"])
-
-    def selected(self) -> str:
-        return str(self.objects["Service", "digits"]["spec"]["selector"]["serving.seawall.dev/revision"])
-
-    def edit(self, **spec: Any) -> None:
-        self.service = copy.deepcopy(self.service)
-        self.service["spec"].update(spec)
-        self.service["metadata"]["generation"] += 1
+from support.town import CPU, PLATFORM, Town, service
 
 
 def test_a_first_apply_makes_every_child_in_one_pass_and_says_starting() -> None:
@@ -243,14 +115,30 @@ def test_a_first_revision_that_answers_wrong_is_withheld() -> None:
     [
         ({"scaling": {"mode": "Auto"}}, "NotImplemented", "spec.scaling.mode Auto"),
         ({"scaling": {"minReplicas": 1, "maxReplicas": 3}}, "NotImplemented", "minReplicas"),
-        ({"compression": {"preset": "int8"}}, "NotImplemented", "int8"),
-        ({"cache": {"size": "64Mi"}}, "NotImplemented", "spec.cache"),
+        ({"compression": {"preset": "fp16"}}, "PresetNotSupported", "use int8"),
+        ({"compression": {"preset": "none", "calibration": "s3://m/c.npz"}}, "NothingToBuild", "calibration"),
+        (
+            {"model": {"uri": "s3://m/x.py"}, "compression": {"preset": "int8"}},
+            "PresetNotSupported",
+            "format python",
+        ),
+        (
+            {"model": {"uri": "s3://m/repo/"}, "parallelism": {"pipeline": 2}},
+            "PipelineNotSupported",
+            "repository",
+        ),
+        (
+            {
+                "model": {"uri": "pvc://a/m.onnx"},
+                "compression": {"preset": "int8", "calibration": "pvc://b/c"},
+            },
+            "TooManyClaims",
+            "a, b",
+        ),
         ({"routing": {"gateways": [{"name": "g"}]}}, "NotImplemented", "spec.routing"),
         ({"rollout": {"strategy": "Canary"}}, "NotImplemented", "Canary"),
         ({"rollout": {"rollbackWindow": "30m"}}, "NotImplemented", "rollbackWindow"),
         ({"slo": {"p99": "20ms", "availability": "99.9%"}}, "NotImplemented", "availability"),
-        ({"parallelism": {"pipeline": 2}}, "NotImplemented", "pipeline"),
-        ({"model": {"uri": "s3://m/x.pt2", "format": "torch"}}, "NotImplemented", "torch"),
         ({"model": {"uri": "s3://m/x.plan", "format": "tensorrt"}}, "FormatNotSupported", "GPU"),
         ({"model": {"uri": "s3://m/thing"}}, "FormatUnknown", "format"),
         ({"podTemplate": {"spec": {"containers": "none"}}}, "InvalidPodTemplate", "podTemplate"),
@@ -274,7 +162,7 @@ def test_a_refused_change_is_named_and_the_serving_revision_stays(
 
 
 def test_a_service_refused_from_the_first_day_makes_nothing() -> None:
-    town = Town(service=service(compression={"preset": "int8"}))
+    town = Town(service=service(routing={"gateways": [{"name": "g"}]}))
     made = town.step()
     assert made.apply == ()
     assert town.condition("Ready") == ("False", "NotImplemented")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from seawall.api.v1alpha1 import AcceleratorClassSpec, InferenceServiceSpec
 from seawall.desired.deployment import build_deployment
 from seawall.desired.disruption import build_disruption_budget
-from seawall.desired.inputs import Platform, RevisionInputs, revision_inputs
+from seawall.desired.inputs import Built, Platform, RevisionInputs, revision_inputs
 from seawall.desired.names import Owner
 from seawall.desired.service import build_headless_service, build_service
 from seawall.desired.shared import build_network_policy, build_service_account
@@ -168,3 +169,113 @@ def test_the_network_policy_lets_in_inference_and_metrics_only() -> None:
     assert spec["policyTypes"] == ["Ingress"]
     assert [p["port"] for p in spec["ingress"][0]["ports"]] == [8000, 8001, 8002]
     assert len(json.dumps(spec["ingress"][0])) == len(json.dumps({"ports": spec["ingress"][0]["ports"]}))
+
+
+BUILT = Built("digits-int8-aaaa", "s3://artifacts/builds/abc/", "d" * 64, "onnx")
+STORE = Platform(
+    "f", artifacts_uri="s3://artifacts/builds", artifacts_secret="store", public_keys=("PEM$(X)",)
+)
+
+
+def built(platform: Platform = STORE, artifact: Built = BUILT, **spec: Any) -> RevisionInputs:
+    whole = {
+        "model": {"uri": "s3://m/a.pt2", "credentialsSecret": "reader", "sha256": "0" * 64},
+        "compression": {"preset": "int8"},
+        "accelerator": {"class": "x"},
+        "slo": {"p99": "20ms"},
+        **spec,
+    }
+    return revision_inputs(
+        InferenceServiceSpec.model_validate(whole),
+        "x",
+        AcceleratorClassSpec.model_validate(CPU),
+        platform,
+        {},
+        artifact,
+    )
+
+
+def test_an_artefact_is_fetched_from_its_store_with_the_stores_credentials() -> None:
+    made = build_deployment(OWNER, built(), 1)["spec"]["template"]["spec"]
+    [fetch] = made["initContainers"]
+    order = parse_order(fetch["env"][0]["value"])
+    assert (order.uri, order.format, order.sha256) == ("s3://artifacts/builds/abc/", "onnx", None)
+    assert order.artifact is not None
+    assert (order.artifact.digest, order.artifact.public_keys) == ("d" * 64, ("PEM$(X)",))
+    assert "$" not in fetch["env"][0]["value"]
+    assert fetch["envFrom"] == [{"secretRef": {"name": "store"}}]
+    assert "reader" not in str(made)
+    assert order.config["backend"] == "onnxruntime"
+
+
+def test_an_artefact_on_a_claim_is_mounted_in_place_of_the_model() -> None:
+    artifact = replace(BUILT, uri="pvc://store/builds/abc/")
+    made = build_deployment(OWNER, built(artifact=artifact, model={"uri": "pvc://models/a.onnx"}), 1)
+    volumes = {v["name"]: v for v in made["spec"]["template"]["spec"]["volumes"]}
+    assert volumes["source"]["persistentVolumeClaim"] == {"claimName": "store", "readOnly": True}
+
+
+def test_the_nodes_cache_is_seen_by_the_fetcher_alone_and_by_namespace() -> None:
+    platform = Platform("f", cache_path="/var/lib/seawall", cache_size="2Gi")
+    made = build_deployment(OWNER, built(platform), 1)["spec"]["template"]["spec"]
+    [fetch], [triton] = made["initContainers"], made["containers"]
+    mount = next(m for m in fetch["volumeMounts"] if m["name"] == "cache")
+    assert (mount["mountPath"], mount["subPath"]) == ("/cache", "vision")
+    assert {"name": "SEAWALL_MODEL_CACHE", "value": "/cache"} in fetch["env"]
+    assert {"name": "SEAWALL_MODEL_CACHE_BYTES", "value": str(2 * 2**30)} in fetch["env"]
+    assert "cache" not in {m["name"] for m in triton["volumeMounts"]}
+    volume = next(v for v in made["volumes"] if v["name"] == "cache")
+    assert volume["hostPath"]["path"] == "/var/lib/seawall"
+
+
+@pytest.mark.parametrize(
+    ("size", "kind", "request_", "limit"),
+    [("64Mi", CPU, "576Mi", "2112Mi"), ("1Gi", GPU, "3Gi", None), ("64M", CPU, "600870912", "2211483648")],
+)
+def test_the_response_cache_has_memory_of_its_own(
+    size: str, kind: dict[str, Any], request_: str, limit: str | None
+) -> None:
+    resources = pod(kind, cache={"size": size})["containers"][0]["resources"]
+    assert resources["requests"]["memory"] == request_
+    assert resources["limits"].get("memory") == limit
+
+
+def test_a_revision_with_an_artefact_is_rendered_again_from_its_own_record() -> None:
+    whole = built(cache={"size": "64Mi"}, parallelism={"pipeline": 2})
+    again = RevisionInputs.from_annotation(whole.to_annotation())
+    assert build_deployment(OWNER, again, 1) == build_deployment(OWNER, whole, 1)
+
+
+@pytest.mark.parametrize(
+    "artifact",
+    [replace(BUILT, digest="e" * 64), replace(BUILT, uri="s3://a/b/"), replace(BUILT, build="other")],
+)
+def test_another_artefact_is_another_revision_that_the_platform_asks_for(artifact: Built) -> None:
+    one, other = built(), built(artifact=artifact)
+    assert one.revision != other.revision
+    assert one.user_digest == other.user_digest
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"compression": {"preset": "int4"}},
+        {"compression": {"preset": "int8", "calibration": "s3://m/c.npz"}},
+        {"parallelism": {"pipeline": 2}},
+        {"cache": {"size": "64Mi"}},
+    ],
+)
+def test_compression_pipeline_and_cache_are_asked_for_by_the_owner(spec: dict[str, Any]) -> None:
+    assert built(**spec).user_digest != built().user_digest
+
+
+@pytest.mark.parametrize("spec", [{"compression": {"preset": "none"}}, {"parallelism": {"pipeline": 1}}])
+def test_what_means_nothing_changes_no_revision(spec: dict[str, Any]) -> None:
+    assert inputs(**spec).revision == inputs().revision
+
+
+@pytest.mark.parametrize("damage", ['"digest":', '"uri":"s3://artifacts'])
+def test_a_damaged_record_of_an_artefact_is_not_rendered(damage: str) -> None:
+    text = built().to_annotation()
+    with pytest.raises(ValueError, match="inputs"):
+        RevisionInputs.from_annotation(text.replace(damage, damage.replace('":', 'x":')))

@@ -143,6 +143,68 @@ def test_the_pod_outlives_the_drain_and_tritons_own_patience() -> None:
     assert triton.GRACE_PERIOD_SECONDS >= triton.PRE_STOP_SECONDS + triton.EXIT_TIMEOUT_SECONDS + 5
 
 
+def built(kind: dict[str, Any], layout: str, **spec: Any) -> RevisionInputs:
+    """Inputs of a service that serves what a build has made of an ONNX file."""
+    plain = inputs(kind, **spec)
+    artifact = {"uri": "s3://a/k", "digest": "0" * 64, "format": layout, "build": "b"}
+    return RevisionInputs(plain.user, {**plain.platform, "artifact": artifact}, plain.slo)
+
+
+def test_one_instance_group_for_each_device_of_a_pod() -> None:
+    asked = inputs(GPU, accelerator={"class": "x", "count": 2}, parallelism={"instances": 3})
+    groups = triton.model_config(asked)["instance_group"]
+    assert groups == [{"kind": "KIND_GPU", "count": 3, "gpus": [device]} for device in (0, 1)]
+    assert triton.model_config(inputs(GPU))["instance_group"] == [{"kind": "KIND_GPU", "count": 1}]
+
+
+def test_the_cache_is_given_to_the_server_and_the_model_in_bytes() -> None:
+    asked = inputs(CPU, cache={"size": "64Mi"})
+    assert "--cache-config=local,size=67108864" in triton.server_args(asked)
+    assert triton.model_config(asked)["response_cache"] == {"enable": True}
+    assert triton.cache_bytes(asked) == 64 << 20
+    assert triton.cache_bytes(inputs(CPU)) == 0
+
+
+SOURCES = {
+    "histograms": ("26.06", False, False, "Triton"),
+    "histograms, with hits of the cache among them": ("26.01", True, False, "Triton"),
+    "summaries": ("25.12", False, False, "TritonSummary"),
+    "nothing, as a cached model has no summary": ("24.10", True, False, None),
+    "the summary of an ensemble whose stages are cached": ("24.10", True, True, "TritonSummary"),
+}
+
+
+@pytest.mark.parametrize(("version", "cached", "staged", "source"), SOURCES.values(), ids=SOURCES.keys())
+def test_where_the_p99_is_read(version: str, cached: bool, staged: bool, source: str | None) -> None:
+    assert triton.latency_source(version, cached, staged) == source
+
+
+SHARED = {
+    "one process": ({}, "256Mi"),
+    "two": ({"instances": 2}, "256Mi"),
+    "many": ({"instances": 4}, "512Mi"),
+    "stages of many": ({"instances": 2, "pipeline": 3}, "768Mi"),
+}
+
+
+@pytest.mark.parametrize(("parallelism", "size"), SHARED.values(), ids=SHARED.keys())
+def test_shared_memory_grows_with_the_processes_that_hand_tensors_on(
+    parallelism: dict[str, int], size: str
+) -> None:
+    assert triton.shared_memory(inputs(CPU, parallelism=parallelism)) == size
+    assert triton.shared_memory(inputs(GPU, parallelism=parallelism)) == "1Gi"
+
+
+SERVED = {"onnx": ("onnxruntime", True), "tensorrt": ("tensorrt", False), "pipeline": (None, True)}
+
+
+@pytest.mark.parametrize(("layout", "wanted"), SERVED.items(), ids=SERVED.keys())
+def test_what_counts_is_the_format_that_was_built(layout: str, wanted: tuple[str | None, bool]) -> None:
+    made = built(GPU, layout)
+    complete = "--disable-auto-complete-config" in triton.server_args(made)
+    assert (triton.model_config(made).get("backend"), complete) == wanted
+
+
 @pytest.mark.parametrize("model_format", ["onnx", "python", "repository", "tensorrt"])
 @pytest.mark.parametrize("accelerator", [CPU, GPU], ids=["cpu", "gpu"])
 def test_tritons_own_schema_takes_what_is_made(accelerator: dict[str, Any], model_format: str) -> None:

@@ -4,141 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from seawall.decide.types import Key, Verdict, Verification, VerificationRequest
-from seawall.desired.inputs import Platform
+from seawall.decide.types import Key, Verdict
 from seawall.ports import ApiConflict, ApiRejected, ApiUnavailable
-from seawall.runtime.fence import Fenced
 from seawall.runtime.kinds import BY_NAME, SERVICE, WATCHED
-from seawall.runtime.observe import Observer
-from seawall.runtime.pacing import Pacing
 from seawall.runtime.queue import RetryLater, WorkQueue
-from seawall.runtime.reconcile import Reconciler
-from seawall.runtime.store import Store
-from seawall.runtime.telemetry import Telemetry
-from seawall.runtime.verify import Verifier
-from support.fakecluster import FakeCluster
-
-KEY = Key("ns", "digits")
-CHILDREN = {"Deployment", "PodDisruptionBudget", "Service", "ServiceAccount", "NetworkPolicy"}
-CLASS = {
-    "apiVersion": "serving.seawall.dev/v1alpha1",
-    "kind": "AcceleratorClass",
-    "metadata": {"name": "cpu"},
-    "spec": {"type": "cpu", "runtime": {"image": "triton:1", "tritonVersion": "24.10"}},
-}
-
-
-def digits(**spec: Any) -> dict[str, Any]:
-    return {
-        "apiVersion": "serving.seawall.dev/v1alpha1",
-        "kind": "InferenceService",
-        "metadata": {"name": "digits", "namespace": "ns", "uid": "uid-digits", "generation": 1},
-        "spec": {
-            "model": {"uri": "s3://models/digits.onnx"},
-            "accelerator": {"class": "cpu"},
-            "slo": {"p99": "50ms"},
-        }
-        | spec,
-    }
-
-
-class FixedClock:
-    def now(self) -> datetime:
-        return datetime(2026, 1, 1, tzinfo=UTC)
-
-
-class Servers:
-    """Model servers that answer as told."""
-
-    def __init__(self) -> None:
-        self.verdict = Verdict.PASSED
-        self.asked: list[VerificationRequest] = []
-        self.gate: asyncio.Event | None = None
-
-    async def verify(self, request: VerificationRequest) -> Verification:
-        self.asked.append(request)
-        if self.gate is not None:
-            await self.gate.wait()
-        return Verification(request.revision, self.verdict, "as told")
-
-
-class NoSchema:
-    def problem(self, override: Any) -> str | None:
-        return "model.config: unknown field" if "typo" in override else None
-
-
-class Scene:
-    def __init__(self) -> None:
-        self.cluster = FakeCluster()
-        self.store = Store()
-        self.servers = Servers()
-        self.woken: list[Key] = []
-        self.telemetry = Telemetry()
-        self.holds = True
-        fenced = Fenced(self.cluster, lambda: self.holds)
-        self.reconcile = Reconciler(
-            cluster=fenced,
-            store=self.store,
-            observer=Observer(fenced, self.store, NoSchema(), FixedClock(), Platform("operator:1")),
-            verifier=Verifier(self.servers, self.woken.append, lambda: 0.0, 0.01),
-            pacing=Pacing(
-                services=lambda: 1,
-                wake=self.woken.append,
-                wake_after=lambda *_: None,
-                clock=lambda: 0.0,
-            ),
-            telemetry=self.telemetry,
-            wake=self.woken.append,
-        )
-        self.put(CLASS)
-
-    def put(self, manifest: dict[str, Any]) -> None:
-        made = self.cluster.add(manifest)
-        self.store.put(BY_NAME[made["kind"]], made)
-
-    def kinds(self) -> set[str]:
-        return {kind for kind, _, _ in self.cluster.objects} - {"InferenceService", "AcceleratorClass"}
-
-    def status(self) -> dict[str, Any]:
-        status: dict[str, Any] = self.cluster.objects[("InferenceService", "ns", "digits")]["status"]
-        return status
-
-    def condition(self, type_: str) -> dict[str, Any]:
-        return next(c for c in self.status()["conditions"] if c["type"] == type_)
-
-    def deployments(self) -> list[dict[str, Any]]:
-        return [o for (kind, _, _), o in self.cluster.objects.items() if kind == "Deployment"]
-
-    def told(self) -> None:
-        """The watch tells all that the cluster holds."""
-        for (kind, _, _), manifest in list(self.cluster.objects.items()):
-            self.store.put(BY_NAME[kind], manifest)
-
-    def bring_up(self, deployment: dict[str, Any]) -> None:
-        """What the Deployment controller and a node would do."""
-        replicas = deployment["spec"]["replicas"]
-        deployment["status"] = {
-            "observedGeneration": 1,
-            "replicas": replicas,
-            "updatedReplicas": replicas,
-            "availableReplicas": replicas,
-        }
-        labels = deployment["spec"]["template"]["metadata"]["labels"]
-        name = f"{deployment['metadata']['name']}-x"
-        pod = {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {"name": name, "namespace": "ns", "labels": labels},
-            "status": {"podIP": "10.0.0.9", "conditions": [{"type": "Ready", "status": "True"}]},
-        }
-        self.cluster.add(pod)
-        self.cluster.touch(deployment)
-        self.told()
+from support.scene import CHILDREN, KEY, Scene, digits, edit, serving
 
 
 @pytest.fixture
@@ -402,24 +276,6 @@ async def test_the_leftovers_of_a_deleted_service_of_the_same_name_make_room(sce
     live = scene.cluster.objects[("Service", "ns", "digits")]["metadata"]
     assert live["uid"] != old
     assert live["ownerReferences"][0]["uid"] == "uid-second"
-
-
-async def serving(scene: Scene) -> str:
-    """Brings the first revision to Ready and returns its name."""
-    await scene.reconcile(KEY)
-    scene.bring_up(scene.deployments()[0])
-    await scene.reconcile(KEY)
-    scene.told()
-    assert scene.condition("Ready")["status"] == "True"
-    return str(scene.status()["rollout"]["stableRevision"])
-
-
-def edit(scene: Scene, **spec: Any) -> None:
-    live = scene.cluster.objects[("InferenceService", "ns", "digits")]
-    live["spec"] = live["spec"] | spec
-    live["metadata"]["generation"] += 1
-    scene.cluster.touch(live)
-    scene.told()
 
 
 async def test_an_update_comes_up_beside_is_verified_and_switched_on_a_live_read(scene: Scene) -> None:

@@ -20,6 +20,12 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: operator
 {{- end -}}
 
+{{- define "seawall.cacheSelector" -}}
+app.kubernetes.io/name: seawall
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: cache
+{{- end -}}
+
 {{- define "seawall.labels" -}}
 {{ include "seawall.selector" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}

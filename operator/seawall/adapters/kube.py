@@ -37,7 +37,9 @@ NOTE_LIMIT = 1024
 PLURALS: Mapping[tuple[str, str], str] = {
     ("serving.seawall.dev/v1alpha1", "InferenceService"): "inferenceservices",
     ("serving.seawall.dev/v1alpha1", "AcceleratorClass"): "acceleratorclasses",
+    ("serving.seawall.dev/v1alpha1", "ModelBuild"): "modelbuilds",
     ("apps/v1", "Deployment"): "deployments",
+    ("batch/v1", "Job"): "jobs",
     ("v1", "Service"): "services",
     ("v1", "Pod"): "pods",
     ("v1", "Secret"): "secrets",

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from seawall.api.fields import Image, Line, Model, Number, Uri, checked, rule
+from seawall.api.fields import Image, Line, Model, Number, Text, Uri, checked, rule
 
 Preset = Literal[
     "none", "fp16", "bf16", "int8", "fp8", "int4", "sparse24", "pruned", "distilled", "auto",
@@ -16,10 +16,24 @@ Preset = Literal[
 ]  # fmt: skip
 
 
+Clipping = Annotated[
+    str,
+    Text("9[0-9]([.][0-9]{1,6})?%", "must be a percentage from 90% to 99.999999%, such as 99.99%", 12),
+]
+
+
 class Training(Model):
     """The recipe that fine-tunes a pruned or distilled model."""
 
-    image: Image = Field(description="Container image with the training code.")
+    model_config = ConfigDict(
+        json_schema_extra=checked(
+            rule("!has(self.entrypoint) || has(self.image)", "entrypoint runs in image: give that", ".image")
+        )
+    )
+    image: Image | None = Field(
+        None,
+        description="Container image with the training code; the reference recipe for classifiers if absent.",
+    )
     entrypoint: list[Line] | None = Field(
         None,
         max_length=64,
@@ -56,6 +70,11 @@ class CompressionSpec(Model):
                 "training is used by the presets pruned, distilled and auto only",
                 ".training",
             ),
+            rule(
+                "!has(self.weightClipping) || self.preset.matches('(^|[+])int8$')",
+                "weightClipping is used by the preset int8 and chains that end in it only",
+                ".weightClipping",
+            ),
         )
     )
     preset: Preset = Field(
@@ -66,3 +85,7 @@ class CompressionSpec(Model):
     allow_unproven: bool = Field(False, description="Serve a result that no evaluation data could prove.")
     accuracy: Accuracy | None = None
     calibration: Uri | None = Field(None, description="Calibration data (.npz).")
+    weight_clipping: Clipping | None = Field(
+        None,
+        description='Share of the weights that int8 keeps exact in range, such as "99.99%"; the rest clips.',
+    )

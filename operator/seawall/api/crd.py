@@ -7,6 +7,8 @@ from typing import Any
 
 import yaml
 
+from seawall.api.fields import Model
+from seawall.api.modelbuild import ModelBuild
 from seawall.api.structural import Schema, structural
 from seawall.api.v1alpha1 import GROUP, VERSION, AcceleratorClass, InferenceService
 
@@ -41,6 +43,21 @@ CLASS_COLUMNS = [
     AGE,
     column("IMAGE", ".spec.runtime.image", priority=1),
 ]
+BUILD_COLUMNS = [
+    column("MODEL", ".spec.model.uri"),
+    column("PRESET", ".spec.compression.preset"),
+    column("TARGET", ".spec.accelerator.class"),
+    column("PHASE", ".status.phase"),
+    column("PROGRESS", ".status.progress.stage"),
+    column("RATIO", ".status.result.compressionRatio"),
+    AGE,
+    column("REASON", '.status.conditions[?(@.type=="Complete")].reason', priority=1),
+]
+MODELS: dict[str, type[Model]] = {
+    "InferenceService": InferenceService,
+    "AcceleratorClass": AcceleratorClass,
+    "ModelBuild": ModelBuild,
+}
 SERVICE_SUBRESOURCES = {
     "status": {},
     "scale": {
@@ -54,7 +71,7 @@ SERVICE_SUBRESOURCES = {
 @cache
 def schema(kind: str) -> Schema:
     """The structural schema of one kind."""
-    made = structural(InferenceService if kind == "InferenceService" else AcceleratorClass)
+    made = structural(MODELS[kind])
     made["properties"] |= {"apiVersion": {"type": "string"}, "kind": {"type": "string"}}
     made["required"] = ["spec"]
     return made
@@ -77,6 +94,21 @@ def accelerator_class() -> dict[str, Any]:
     return _definition(
         {**names, "shortNames": ["swa"], "categories": ["seawall"]}, "Cluster", CLASS_COLUMNS, None
     )
+
+
+def model_build() -> dict[str, Any]:
+    names = {"kind": "ModelBuild", "plural": "modelbuilds", "singular": "modelbuild"}
+    names |= {"listKind": "ModelBuildList"}
+    return _definition(
+        {**names, "shortNames": ["swb"], "categories": ["seawall", "ai"]},
+        "Namespaced",
+        BUILD_COLUMNS,
+        {"status": {}},
+    )
+
+
+def definitions() -> tuple[dict[str, Any], ...]:
+    return inference_service(), accelerator_class(), model_build()
 
 
 def _definition(
@@ -112,4 +144,4 @@ def render(definition: dict[str, Any]) -> str:
 
 def files() -> dict[str, str]:
     """File name -> content, as crds/ and the chart carry them."""
-    return {f"{d['metadata']['name']}.yaml": render(d) for d in (inference_service(), accelerator_class())}
+    return {f"{d['metadata']['name']}.yaml": render(d) for d in definitions()}

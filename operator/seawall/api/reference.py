@@ -20,6 +20,9 @@ stand beside each field under Rules. The API server stores no defaults.
 TITLES = {
     "InferenceService": "Namespaced, short name `swi`, categories `seawall` and `ai`.",
     "AcceleratorClass": "Cluster-scoped, short name `swa`, category `seawall`.",
+    "ModelBuild": "Namespaced, short name `swb`, categories `seawall` and `ai`. The operator makes them: one "
+    "for each model that has to be converted, compressed or split, shared by every service of the namespace "
+    "that needs the same result.",
 }
 
 

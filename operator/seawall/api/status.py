@@ -40,6 +40,7 @@ class AccuracyStatus(Model):
     metric: str | None = None
     value: str | None = None
     low: str | None = Field(None, description="Lower confidence bound of the value.")
+    high: str | None = Field(None, description="Upper confidence bound of the value.")
     floor: str | None = None
     samples: int | None = None
 
@@ -49,10 +50,12 @@ class ModelStatus(Model):
 
     sha256: str | None = None
     preset: str | None = None
-    build_ref: str | None = None
+    format: str | None = Field(None, description="What Triton loads: onnx, tensorrt, stablehlo or pipeline.")
+    build_ref: str | None = Field(None, description="ModelBuild that made it.")
     original_bytes: int | None = None
     compressed_bytes: int | None = None
     compression_ratio: str | None = None
+    unproven: bool | None = Field(None, description="No evaluation data could prove the result.")
     accuracy: AccuracyStatus | None = None
     rejected_presets: list[RejectedPreset] | None = Field(None, max_length=32, json_schema_extra=ATOMIC)
 
@@ -120,6 +123,7 @@ class RolloutStatus(Model):
     step_started_at: Time | None = None
     stable_revision: str | None = None
     candidate_revision: str | None = None
+    build: str | None = Field(None, description="ModelBuild that the wanted revision is made from.")
     trigger: str | None = Field(None, description="Who asked for the candidate: Spec or Platform.")
     started_at: Time | None = Field(None, description="When the candidate was first brought up.")
     switched_at: Time | None = Field(None, description="When traffic moved to the stable revision.")

@@ -14,7 +14,7 @@ from seawall.api.structural import Schema
 from seawall.api.v1alpha1 import API_VERSION
 from seawall.api.walk import as_sent, mismatches, unknown_fields
 
-KINDS = ("InferenceService", "AcceleratorClass")
+KINDS = ("InferenceService", "AcceleratorClass", "ModelBuild")
 
 __all__ = ["KINDS", "Problem", "problems"]
 
@@ -24,7 +24,7 @@ def problems(obj: Any, old: Any = None) -> list[Problem]:
     if not isinstance(obj, dict):
         return [Problem("", "is not an object")]
     if obj.get("apiVersion") != API_VERSION or obj.get("kind") not in KINDS:
-        known = " and ".join(KINDS)
+        known = f"{', '.join(KINDS[:-1])} and {KINDS[-1]}"
         return [Problem("kind", f"only {known} of {API_VERSION} are known here", blocking=True)]
     schema = crd.schema(obj["kind"])
     found = list(unknown_fields(obj, _with_metadata(schema)))

@@ -62,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
 async def _run(settings: Settings) -> int:
     from kubernetes.aio.client.api_client import ApiClient  # noqa: PLC0415
 
+    from seawall.adapters.builds import BuildPods  # noqa: PLC0415
     from seawall.adapters.connection import NoCluster, configuration, watch_session  # noqa: PLC0415
     from seawall.adapters.kube import KubeCluster  # noqa: PLC0415
     from seawall.adapters.lease import KubeLease  # noqa: PLC0415
@@ -98,6 +99,7 @@ async def _run(settings: Settings) -> int:
         cluster,
         KubeLease(cluster, settings.namespace, settings.lease_name),
         TritonInference(),
+        BuildPods(),
         TritonModelConfigSchema(),
         open_session,
     )

@@ -17,6 +17,8 @@ example:
   seawall render -f examples/digits.yaml
   kustomize build . | seawall render -f - --json | jq -r '.[].kind'
 
+A model that has to be converted, compressed or split is built first: then its ModelBuild is printed, and the
+Deployment follows in the cluster when that is done.
 Files may hold AcceleratorClasses too; if none does, the shipped catalogue is known.
 The contents of Secrets and ConfigMaps are not known here, so a revision that depends on them gets another
 name in the cluster.
@@ -62,6 +64,8 @@ def run(args: argparse.Namespace) -> int:
         return 2
     rendered, refusals = _rendered(documents, args.operator_image)
     _print(rendered, args.json)
+    builds = [made["metadata"]["name"] for made in rendered if made["kind"] == "ModelBuild"]
+    _tell([f"the Deployment follows when ModelBuild {name} is done" for name in builds])
     _tell(refusals)
     return 1 if refusals else 0
 

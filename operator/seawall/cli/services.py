@@ -9,7 +9,7 @@ from typing import Any
 
 from seawall.desired.names import GROUP
 
-VERSION, PLURAL = "v1alpha1", "inferenceservices"
+VERSION, PLURAL, BUILDS = "v1alpha1", "inferenceservices", "modelbuilds"
 SECONDS = 20
 PAGE = 500
 
@@ -56,6 +56,16 @@ class Services:
             following = found["metadata"].get("continue")
             if not following:
                 return items
+
+    def build(self, namespace: str, name: str) -> dict[str, Any] | None:
+        """The ModelBuild of this name, None where it has gone."""
+        call = self._api.get_namespaced_custom_object
+        what = f"ModelBuild {namespace}/{name}"
+        try:
+            found: dict[str, Any] = self._do(what, call, GROUP, VERSION, namespace, BUILDS, name)
+        except NotFound:
+            return None
+        return found
 
     def annotate(self, namespace: str, name: str, annotations: dict[str, str]) -> None:
         self._do(

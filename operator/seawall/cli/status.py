@@ -41,7 +41,12 @@ def run(args: argparse.Namespace) -> int:
         services = Services()
         namespace = args.namespace or services.default_namespace
         if args.name:
-            return _show_one(summary(services.get(namespace, args.name)), as_json=args.json)
+            row = summary(services.get(namespace, args.name))
+            wanted = {row["rollout"].get("build"), row["servedModel"].get("buildRef")} - {None}
+            row["builds"] = [
+                build_summary(name, services.build(namespace, name)) for name in sorted(wanted, key=str)
+            ]
+            return _show_one(row, as_json=args.json)
         found = services.list(None if args.all_namespaces else namespace)
     except ClusterError as error:
         print(f"seawall status: {error}", file=sys.stderr)
@@ -75,8 +80,24 @@ def summary(service: Mapping[str, Any]) -> dict[str, Any]:
         "replicas": status.get("replicas"),
         "desiredReplicas": status.get("scaling", {}).get("desiredReplicas"),
         "conditions": conditions,
+        "servedModel": status.get("model", {}),
         "rollout": status.get("rollout", {}),
         "endpoints": status.get("endpoints", {}),
+    }
+
+
+def build_summary(name: str, build: Mapping[str, Any] | None) -> dict[str, Any]:
+    """One ModelBuild that the service wants or serves."""
+    if build is None:
+        return {"name": name, "phase": "Gone", "reason": "", "message": "", "progress": {}}
+    status = build.get("status", {})
+    told: Mapping[str, Any] = next(iter(status.get("conditions", [])), {})
+    return {
+        "name": name,
+        "phase": status.get("phase", "Pending"),
+        "reason": told.get("reason", "NotSeenYet"),
+        "message": told.get("message", ""),
+        "progress": status.get("progress", {}),
     }
 
 
@@ -121,12 +142,39 @@ def details(row: Mapping[str, Any]) -> str:
     conditions = [(c["type"], c["status"], c["reason"], c.get("message", "")) for c in row["conditions"]]
     if conditions:
         parts.append(aligned([("CONDITION", "STATUS", "REASON", "MESSAGE"), *conditions]))
+    if model := _model(row["servedModel"]):
+        parts.append(aligned(model))
+    if row.get("builds"):
+        lines = [(b["name"], b["phase"], _stage(b), b["reason"], b["message"]) for b in row["builds"]]
+        parts.append(aligned([("BUILD", "PHASE", "STAGE", "REASON", "MESSAGE"), *lines]))
     revisions = _revisions(row["rollout"])
     if revisions:
         parts.append(aligned([("REVISION", "IS", "WHY"), *revisions]))
     if row["endpoints"]:
         parts.append(aligned([("ENDPOINT", "ADDRESS"), *sorted(row["endpoints"].items())]))
     return "\n\n".join(parts)
+
+
+def _model(model: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What serves, where a build has made it; nothing of a model that is served as it came."""
+    if "format" not in model:
+        return []
+    accuracy = model.get("accuracy", {})
+    proof = f"{accuracy.get('metric')} {accuracy.get('value')} (at least {accuracy.get('low')})"
+    size = f"{model.get('originalBytes')} -> {model.get('compressedBytes')} bytes"
+    lines = [
+        ("PRESET", str(model.get("preset"))),
+        ("FORMAT", str(model["format"])),
+        ("SIZE", f"{size}, {model['compressionRatio']} times smaller" if "compressionRatio" in model else ""),
+        ("ACCURACY", proof + (", unproven" if model.get("unproven") else "") if accuracy else ""),
+    ]
+    return [line for line in lines if line[1]]
+
+
+def _stage(build: Mapping[str, Any]) -> str:
+    progress = build["progress"]
+    percent = f" {progress['percent']} %" if "percent" in progress else ""
+    return f"{progress['stage']}{percent}" if progress.get("stage") else "-"
 
 
 def _revisions(rollout: Mapping[str, Any]) -> list[tuple[str, str, str]]:

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
 
-from seawall.api.v1alpha1 import AcceleratorClassSpec, InferenceService, InferenceServiceSpec
+from seawall.api import presets
+from seawall.api.v1alpha1 import AcceleratorClassSpec, Format, InferenceService, InferenceServiceSpec
 from seawall.decide.types import Manifest, Observed
+from seawall.desired.inputs import compression_part
+from seawall.desired.modelbuild import BUILT_FORMATS, needs_build, source_claims
 
-ACTED_ON_FORMATS = frozenset({"onnx", "python", "repository", "tensorrt"})
-CPU_FORMATS = frozenset({"onnx", "python", "repository"})
+FORMAT_DEVICES = {"tensorrt": ("gpu",), "stablehlo": ("tpu", "cpu")}
+"""Of the formats that not every device serves."""
 ACTED_ON_MODES = frozenset({"Fixed", "External"})
 
 
@@ -64,18 +67,41 @@ def refusals(spec: InferenceServiceSpec) -> list[Refusal]:
             Refusal(
                 "FormatUnknown",
                 f"spec.model.format is absent and {spec.model.uri} does not tell it; set it to one of"
-                f" {', '.join(sorted(ACTED_ON_FORMATS))}",
+                f" {', '.join(sorted(get_args(Format)))}",
             )
         )
-    elif kind not in ACTED_ON_FORMATS:
-        named.append(
-            Refusal(
-                "NotImplemented",
-                f"spec.model.format {kind} is not acted on by this version of Seawall;"
-                f" it serves {', '.join(sorted(ACTED_ON_FORMATS))}",
-            )
+    return [*named, *_build_refusals(spec)]
+
+
+def _build_refusals(spec: InferenceServiceSpec) -> Iterator[Refusal]:
+    compression, kind = spec.compression, spec.model.inferred_format
+    preset = compression.preset if compression else "none"
+    readable = ", ".join(sorted(BUILT_FORMATS))
+    if kind is not None and kind not in BUILT_FORMATS:
+        asked = {
+            "PresetNotSupported": f"spec.compression.preset {preset}" if preset != "none" else "",
+            "PipelineNotSupported": "spec.parallelism.pipeline" if spec.parallelism.pipeline > 1 else "",
+        }
+        for reason, field in asked.items():
+            if field:
+                yield Refusal(
+                    reason, f"{field} needs a model of format {readable}; format {kind} is served as it is"
+                )
+    if not needs_build(spec):
+        for name in sorted(compression_part(compression) or {}):
+            if name != "preset":
+                yield Refusal(
+                    "NothingToBuild",
+                    f"spec.compression.{name} is used by builds only, and with preset none this model is"
+                    " served as it is; remove it or choose a preset",
+                )
+    claims = source_claims(spec.model.uri, compression)
+    if needs_build(spec) and len(claims) > 1:
+        yield Refusal(
+            "TooManyClaims",
+            f"the model and the data of its build lie on several PersistentVolumeClaims"
+            f" ({', '.join(sorted(claims))}); put them on one",
         )
-    return named
 
 
 def _not_implemented(spec: InferenceServiceSpec) -> Iterator[tuple[str, str]]:
@@ -90,21 +116,11 @@ def _not_implemented(spec: InferenceServiceSpec) -> Iterator[tuple[str, str]]:
         ):
             if value is not None:
                 yield f"spec.scaling.{name}", " and set mode Fixed with replicas"
-    compression = spec.compression
-    if compression is not None:
-        if compression.preset not in (None, "none"):
-            yield f"spec.compression.preset {compression.preset}", " or use none"
-        for name in ("training", "accuracy", "calibration", "allow_unproven"):
-            if getattr(compression, name) not in (None, False):
-                yield f"spec.compression.{_camel(name)}", ""
-    for name in ("cache", "routing"):
-        if getattr(spec, name) is not None:
-            yield f"spec.{name}", ""
+    if spec.routing is not None:
+        yield "spec.routing", ""
     for name in ("availability", "window"):
         if getattr(spec.slo, name) is not None:
             yield f"spec.slo.{name}", ""
-    if spec.parallelism is not None and (spec.parallelism.pipeline or 1) > 1:
-        yield "spec.parallelism.pipeline", " or set it to 1"
     yield from _rollout(spec)
 
 
@@ -149,10 +165,21 @@ def _class_refusals(spec: InferenceServiceSpec, accelerator: AcceleratorClassSpe
             " and spec.runtime.tritonVersion",
         )
     kind = spec.model.inferred_format
-    if accelerator.type != "gpu" and kind in ACTED_ON_FORMATS - CPU_FORMATS:
+    devices = FORMAT_DEVICES.get(kind or "", (accelerator.type,))
+    if accelerator.type not in devices:
+        needs = " or ".join(device.upper() for device in devices)
         yield Refusal(
             "FormatNotSupported",
-            f"spec.model.format {kind} needs a GPU; AcceleratorClass {name} is of type {accelerator.type}",
+            f"spec.model.format {kind} needs a {needs};"
+            f" AcceleratorClass {name} is of type {accelerator.type}",
+        )
+    preset = spec.compression.preset if spec.compression else "none"
+    why = presets.refusal(
+        preset, accelerator.type, accelerator.compute_capability, accelerator.precisions or ()
+    )
+    if why is not None:
+        yield Refusal(
+            "PresetNotSupported", f"spec.compression.preset {preset} on AcceleratorClass {name}: {why}"
         )
 
 

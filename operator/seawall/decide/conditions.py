@@ -48,12 +48,13 @@ def rendered(
     previous: Sequence[Mapping[str, Any]],
     generation: int,
     now: datetime,
+    order: Sequence[str] = TYPES,
 ) -> list[dict[str, Any]]:
     """The conditions as status carries them; lastTransitionTime is kept while the status stays the same."""
     before = {str(c.get("type")): c for c in previous}
     given = {c.type: c for c in conditions}
     result = []
-    for name in TYPES:
+    for name in order:
         condition = given.get(name)
         if condition is None:
             continue

@@ -26,9 +26,22 @@ FETCH_REASONS = frozenset(
         "UnsupportedScheme",
         "FetchFailed",
         "NoSpace",
+        "ArtifactDigestMismatch",
+        "SignatureMissing",
+        "SignatureInvalid",
     }
 )
-PERMANENT = frozenset({"DigestMismatch", "InvalidModel", "InvalidConfig", "UnsupportedScheme"})
+PERMANENT = frozenset(
+    {
+        "DigestMismatch",
+        "InvalidModel",
+        "InvalidConfig",
+        "UnsupportedScheme",
+        "ArtifactDigestMismatch",
+        "SignatureMissing",
+        "SignatureInvalid",
+    }
+)
 """What the same revision can never recover from."""
 REFUSALS_BEFORE_GIVING_UP = 3
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from seawall.api.v1alpha1 import InferenceServiceSpec
 from seawall.decide.acceptance import Accepted, Refusal, accept, command
+from seawall.decide.builds import Need, needed
 from seawall.decide.children import Revision, owned, revisions, selected_revision
 from seawall.decide.rollout import advance
-from seawall.decide.rollout_state import RolloutState, Step, World
+from seawall.decide.rollout_state import BuildWait, RolloutState, Step, World
 from seawall.decide.status import Situation, status_of
 from seawall.decide.types import Manifest, ObjectRef, Observed, Plan, PlatformUpdate, VerificationRequest
-from seawall.desired.canonical import stamped
+from seawall.desired.canonical import digest, stamped
 from seawall.desired.deployment import PodTemplateError, build_deployment
 from seawall.desired.disruption import build_disruption_budget
-from seawall.desired.inputs import RevisionInputs, revision_inputs
+from seawall.desired.inputs import RevisionInputs, revision_inputs, user_part
 from seawall.desired.names import Owner
 from seawall.desired.service import build_headless_service, build_service
 from seawall.desired.shared import build_network_policy, build_service_account
@@ -23,6 +24,8 @@ from seawall.desired.shared import build_network_policy, build_service_account
 REFUSED_RETRY_SECONDS = 60.0
 """For what no watch tells: a Secret that appears, a quota that is raised."""
 NO_ADDRESS_RETRY_SECONDS = 1.0
+BUILDING_RETRY_SECONDS = 30.0
+"""A build wakes the services that wait for it; this is for the case that it did so too early."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +45,17 @@ def plan(observed: Observed) -> Plan:
     owner = Owner(service["metadata"]["name"], service["metadata"]["namespace"], service["metadata"]["uid"])
     existing = revisions(observed)
     accepted = accept(observed)
-    wanted, accepted = _wanted(observed, owner, accepted, existing)
+    need = _needed(observed, accepted)
+    wanted, accepted = _wanted(observed, owner, accepted, existing, need)
     previous = RolloutState.of((service.get("status") or {}).get("rollout"))
     replicas = _replicas(accepted.spec, existing.get(previous.stable or ""))
-    step = advance(previous, _world(observed, accepted.spec, wanted, existing, previous, replicas))
+    world = _world(observed, accepted, wanted, existing, previous, replicas, need)
+    step = _with_build(advance(previous, world), need, previous, accepted)
     addresses = existing[step.verify].addresses() if step.verify else ()
-    manifests = _manifests(observed, owner, step, wanted, existing, replicas)
+    manifests = (
+        *_build_manifest(step, need),
+        *_manifests(observed, owner, step, wanted, existing, replicas),
+    )
     deletions = _deletions(observed, owner, step, existing)
     problems = bool(observed.write_problems)
     situation = Situation(
@@ -58,29 +66,65 @@ def plan(observed: Observed) -> Plan:
         previous if problems else step.state,
         replicas,
         wanted.inputs if wanted else None,
+        need,
     )
     return Plan(
         apply=manifests,
         delete=deletions,
         status=status_of(situation),
         events=() if problems else step.events,
-        requeue_after=_requeue(step, accepted, problems, bool(addresses)),
+        requeue_after=_requeue(step, accepted, problems, bool(addresses), need),
         verify=VerificationRequest(owner.name, step.verify, addresses) if step.verify and addresses else None,
         needs_live_read=bool(deletions) or step.switches,
         platform_update=step.platform_update if accepted.spec else PlatformUpdate.NONE,
     )
 
 
+def _needed(observed: Observed, accepted: Accepted) -> Need | None:
+    if accepted.refusals or accepted.spec is None or accepted.accelerator is None:
+        return None
+    spec = accepted.spec
+    return needed(spec, spec.accelerator.class_name, accepted.accelerator, observed)
+
+
+def _with_build(step: Step, need: Need | None, previous: RolloutState, accepted: Accepted) -> Step:
+    """The state remembers which build is wanted: what it names is not cleared away. A refused spec and a
+    turn that has not come yet want what they wanted before."""
+    as_before = bool(accepted.refusals) or step.platform_update is PlatformUpdate.WAITING
+    name = previous.build if as_before else need.name if need else None
+    return replace(step, state=replace(step.state, build=name))
+
+
+def _build_manifest(step: Step, need: Need | None) -> tuple[Manifest, ...]:
+    if need is None or need.manifest is None or step.platform_update is PlatformUpdate.WAITING:
+        return ()
+    return (need.manifest,)
+
+
+def _references(observed: Observed) -> dict[str, str]:
+    return {f"{kind}/{name}": found or "" for (kind, name), found in observed.references.items()}
+
+
 def _wanted(
-    observed: Observed, owner: Owner, accepted: Accepted, existing: Mapping[str, Revision]
+    observed: Observed,
+    owner: Owner,
+    accepted: Accepted,
+    existing: Mapping[str, Revision],
+    need: Need | None,
 ) -> tuple[_Wanted | None, Accepted]:
-    """The target revision; None, with the refusal that explains it, when the spec cannot be acted on."""
+    """The target revision; None, with the refusal or the build that explains it, when there is none yet."""
     if accepted.refusals or accepted.spec is None or accepted.accelerator is None:
         return None, accepted
-    digests = {f"{kind}/{name}": digest or "" for (kind, name), digest in observed.references.items()}
+    if need is not None and need.built is None:
+        return None, accepted
     spec = accepted.spec
     inputs = revision_inputs(
-        spec, spec.accelerator.class_name, accepted.accelerator, observed.platform, digests
+        spec,
+        spec.accelerator.class_name,
+        accepted.accelerator,
+        observed.platform,
+        _references(observed),
+        need.built if need else None,
     )
     here = existing.get(inputs.revision)
     try:
@@ -93,20 +137,26 @@ def _wanted(
 
 def _world(
     observed: Observed,
-    spec: InferenceServiceSpec | None,
+    accepted: Accepted,
     wanted: _Wanted | None,
     existing: Mapping[str, Revision],
     previous: RolloutState,
     replicas: int,
+    need: Need | None,
 ) -> World:
-    stable = existing.get(previous.stable or "")
+    stable, spec = existing.get(previous.stable or ""), accepted.spec
     born = stable.inputs if stable else None
+    build = None
     platform_only = (
         wanted is not None
         and born is not None
         and born.user_digest == wanted.inputs.user_digest
         and born.platform_digest != wanted.inputs.platform_digest
     )
+    if wanted is None and need is not None and spec is not None:
+        build = BuildWait.FAILED if need.failed else BuildWait.RUNNING
+        asked = digest(user_part(spec, spec.accelerator.class_name, _references(observed)))
+        platform_only = born is not None and born.user_digest == asked
     return World(
         generation=int(observed.service["metadata"].get("generation", 1)),
         now=observed.now,
@@ -114,6 +164,7 @@ def _world(
         target=wanted.inputs.revision if wanted else None,
         platform_only=platform_only,
         platform_slot=observed.platform_slot,
+        build=build if not accepted.refusals else None,
         selected=selected_revision(observed),
         verification=observed.verification,
         paused=bool(spec and spec.rollout and spec.rollout.paused),
@@ -226,8 +277,12 @@ def _typed(manifest: Manifest) -> Manifest:
     return manifest
 
 
-def _requeue(step: Step, accepted: Accepted, problems: bool, addressed: bool) -> float | None:
+def _requeue(
+    step: Step, accepted: Accepted, problems: bool, addressed: bool, need: Need | None
+) -> float | None:
     times = [step.requeue_after] if step.requeue_after is not None else []
+    if need is not None and need.built is None and not need.failed:
+        times.append(BUILDING_RETRY_SECONDS)
     if step.verify and not addressed:
         times.append(NO_ADDRESS_RETRY_SECONDS)
     waiting = {"SecretNotFound", "ConfigMapNotFound"}

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from seawall.decide.conditions import timestamp
-from seawall.decide.rollout_state import Phase, Rejection, RolloutState, Step, World
+from seawall.decide.rollout_state import BuildWait, Phase, Rejection, RolloutState, Step, World
 from seawall.decide.types import EventNote, PlatformUpdate, Verdict
 
 DRAIN = timedelta(seconds=15)
@@ -26,6 +26,8 @@ HISTORY_LIMIT = 5
 def advance(previous: RolloutState, world: World) -> Step:
     """One transition at most. Pure; the caller acts and comes back."""
     state = _forget_if_retried(_resolved(previous, world), world)
+    if world.build is not None:
+        return _build(state, world, world.build)
     if world.target is None:
         return _hold(state, world)
     if state.stable is None:
@@ -80,6 +82,27 @@ def _hold(state: RolloutState, world: World) -> Step:
     withheld = state.rejected is not None and state.rejected.revision == state.candidate
     first = state.candidate if state.candidate in world.revisions and not withheld else None
     return Step(state, state.stable or first, keep)
+
+
+def _build(state: RolloutState, world: World, wait: BuildWait) -> Step:
+    """What the spec asks for has to be built first: what serves goes on serving, and nothing new starts."""
+    failed = wait is BuildWait.FAILED
+    if state.stable is None:
+        phase = Phase.IDLE if failed else Phase.BUILDING
+        return _hold(replace(state, phase=phase, trigger="Spec"), world)
+    if state.candidate is not None:  # of an earlier spec
+        aborted = replace(state, candidate=None, started_at=None)
+        state = _with_history(aborted, world, state.candidate, "Aborted")
+    if failed:
+        # A failed change of the platform holds its slot for a while, so that a bad image stops by itself.
+        phase = Phase.ROLLED_BACK if world.platform_only else Phase.IDLE
+        return _stay(replace(state, phase=phase), world, state.stable or "")
+    if world.platform_only and not world.platform_slot:
+        waiting = _stay(replace(state, phase=Phase.IDLE), world, state.stable or "")
+        return replace(waiting, platform_update=PlatformUpdate.WAITING)
+    trigger = "Platform" if world.platform_only else "Spec"
+    step = _stay(replace(state, phase=Phase.BUILDING, trigger=trigger), world, state.stable or "")
+    return replace(step, platform_update=PlatformUpdate.RUNNING) if world.platform_only else step
 
 
 def _first(state: RolloutState, world: World, target: str) -> Step:

@@ -15,6 +15,7 @@ from seawall.decide.types import EventNote, PlatformUpdate, Verification
 
 class Phase(StrEnum):
     IDLE = "Idle"
+    BUILDING = "Building"
     STARTING = "Starting"
     VERIFYING = "Verifying"
     DRAINING = "Draining"
@@ -43,6 +44,8 @@ class RolloutState:
     switched_at: datetime | None = None
     rejected: Rejection | None = None
     last_command: str | None = None
+    build: str | None = None
+    """the ModelBuild that the wanted revision is, or will be, made from"""
     history: tuple[Mapping[str, Any], ...] = ()
 
     @classmethod
@@ -63,6 +66,7 @@ class RolloutState:
             if rejected
             else None,
             last_command=raw.get("lastCommand"),
+            build=raw.get("build"),
             history=tuple(raw.get("history") or ()),
         )
 
@@ -72,7 +76,8 @@ class RolloutState:
             "phase": str(self.phase),
             "stableRevision": self.stable,
             "candidateRevision": self.candidate,
-            "trigger": self.trigger if self.candidate else None,
+            "trigger": self.trigger if self.candidate or self.phase is Phase.BUILDING else None,
+            "build": self.build,
             "startedAt": timestamp(self.started_at) if self.started_at else None,
             "switchedAt": timestamp(self.switched_at) if self.switched_at else None,
             "lastRejected": {
@@ -102,6 +107,11 @@ class RevisionState:
     trouble: Trouble | None = None
 
 
+class BuildWait(StrEnum):
+    RUNNING = "Running"
+    FAILED = "Failed"
+
+
 @dataclass(frozen=True, slots=True)
 class World:
     generation: int
@@ -112,6 +122,8 @@ class World:
     platform_only: bool = False
     """target differs from the stable one only by what the platform decides"""
     platform_slot: bool = True
+    build: BuildWait | None = None
+    """the revision that the spec asks for has to be built first"""
     selected: str | None = None
     """the revision that the live Service selects"""
     verification: Verification | None = None

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from seawall.decide.acceptance import Accepted
+from seawall.decide.builds import Need, model_status
 from seawall.decide.children import Revision, selected_revision
-from seawall.decide.conditions import Condition, rendered
+from seawall.decide.conditions import Condition, clipped, rendered
 from seawall.decide.diagnose import FETCH_REASONS, Trouble
 from seawall.decide.rollout_state import Phase, RolloutState, Step
 from seawall.decide.types import Manifest, Observed, PlatformUpdate, Verdict
 from seawall.desired.inputs import RevisionInputs
-from seawall.desired.names import REVISION_LABEL, SERVICE_LABEL
+from seawall.desired.names import BUILD_KIND, REVISION_LABEL, SERVICE_LABEL
 
 MODEL_REASONS = FETCH_REASONS | {"ServerRefusedModel", "VerificationFailed"}
 
@@ -30,6 +31,14 @@ class Situation:
     """what is written as status.rollout: the step's state, or the previous one when writing failed"""
     replicas: int
     wanted: RevisionInputs | None
+    need: Need | None = None
+    """the build that the spec asks for, if any"""
+
+    @property
+    def awaited(self) -> Need | None:
+        """The build that stands between the spec and its revision; not while its turn has not come."""
+        waiting = self.step.platform_update is PlatformUpdate.WAITING
+        return self.need if self.need is not None and self.need.built is None and not waiting else None
 
     @property
     def target(self) -> str | None:
@@ -76,12 +85,32 @@ def status_of(now: Situation) -> Manifest:
         mode = (spec.scaling.mode if spec.scaling else None) or "Fixed"
         status["scaling"] = {"mode": mode, "desiredReplicas": now.replicas, "reason": "Spec"}
         status["slo"] = {"target": spec.slo.p99}
-        status["model"] = {"preset": "none"} | ({"sha256": spec.model.sha256} if spec.model.sha256 else {})
+        pinned = {"sha256": spec.model.sha256} if spec.model.sha256 else {}
+        status["model"] = pinned | _served_model(now)
     if now.step.keep:
         host = f"{meta['name']}.{meta['namespace']}.svc"
         headless = f"{meta['name']}-headless.{meta['namespace']}.svc"
         status["endpoints"] = {"http": f"http://{host}:8000", "grpc": f"{headless}:8001"}
     return {k: v for k, v in status.items() if v not in ({}, "")}
+
+
+def _served_model(now: Situation) -> dict[str, Any]:
+    """Of the revision that serves; before there is one, of the one that is wanted."""
+    inputs = now.stable.inputs if now.stable else now.wanted
+    if inputs is not None and inputs.artifact is not None:
+        asked = inputs.user.get("compression", {}).get("preset", "none")
+        live = now.observed.builds.get(inputs.artifact["build"])
+        served = {"preset": asked} | model_status(inputs.artifact, live)
+    elif now.need is not None and inputs is None:
+        served = {"buildRef": now.need.name}
+    else:
+        served = {"preset": "none"}
+    awaited = now.awaited
+    if awaited is not None and awaited.failed and now.accepted.spec and now.accepted.spec.compression:
+        preset = now.accepted.spec.compression.preset
+        rejected = {"preset": preset, "reason": clipped(f"{awaited.reason}: {awaited.message}")}
+        served["rejectedPresets"] = [*served.get("rejectedPresets", ()), rejected]
+    return served
 
 
 def _selector(name: str, serving: str | None) -> str:
@@ -107,6 +136,8 @@ def _spec(now: Situation) -> Condition:
 
 def _model(now: Situation) -> Condition:
     target, rejected = now.target, now.rollout.rejected
+    if now.awaited is not None:
+        return Condition("ModelReady", False, now.awaited.reason, now.awaited.message)
     if target is None:
         return Condition("ModelReady", None, "NotStarted", "No revision exists; see SpecAccepted")
     if rejected is not None and rejected.revision == target and rejected.reason in MODEL_REASONS:
@@ -128,7 +159,7 @@ def _model(now: Situation) -> Condition:
 
 def _workload(now: Situation) -> Condition:
     for problem in now.observed.write_problems:
-        if problem.ref.kind != "Service":
+        if problem.ref.kind not in ("Service", BUILD_KIND):
             return Condition("WorkloadReady", False, problem.reason, f"{problem.ref}: {problem.message}")
     target = now.target
     here = now.revisions.get(target or "")
@@ -138,7 +169,7 @@ def _workload(now: Situation) -> Condition:
     if here is None:
         rejected = now.rollout.rejected
         if target is None:
-            return Condition("WorkloadReady", False, "NotStarted", "No revision exists; see SpecAccepted")
+            return Condition("WorkloadReady", False, "NotStarted", _nothing(now, "No revision exists"))
         if rejected is not None and rejected.revision == target:
             return Condition("WorkloadReady", False, "Rejected", f"Revision {target} was taken down again")
         return Condition("WorkloadReady", False, "Starting", f"Revision {target} has no Deployment yet")
@@ -154,13 +185,17 @@ def _workload(now: Situation) -> Condition:
     )  # fmt: skip
 
 
+def _nothing(now: Situation, words: str) -> str:
+    return f"{words}; see {'SpecAccepted' if now.awaited is None else 'ModelReady'}"
+
+
 def _route(now: Situation) -> Condition:
     for problem in now.observed.write_problems:
         if problem.ref.kind == "Service":
             return Condition("RouteReady", False, problem.reason, f"{problem.ref}: {problem.message}")
     serving = now.step.serving
     if not now.step.keep:
-        return Condition("RouteReady", False, "NotStarted", "No Service exists; see SpecAccepted")
+        return Condition("RouteReady", False, "NotStarted", _nothing(now, "No Service exists"))
     if serving is None:
         message = "The only revision answered wrong, so the Services select no pod; see ModelReady"
         return Condition("RouteReady", False, "Withheld", message)
@@ -194,7 +229,7 @@ def _rollout(now: Situation) -> Condition:
         )
         return Condition("RolloutHealthy", True, str(state.phase), message)
     if state.stable is None:
-        return Condition("RolloutHealthy", None, "NotStarted", "No revision exists; see SpecAccepted")
+        return Condition("RolloutHealthy", None, "NotStarted", _nothing(now, "No revision exists"))
     return Condition("RolloutHealthy", True, str(state.phase), f"Revision {state.stable} is the stable one")
 
 
@@ -212,10 +247,14 @@ def _ready(now: Situation, others: list[Condition]) -> Condition:
             )
         if now.rollout.candidate is not None:
             return Condition("Ready", True, "Updating", f"Revision {stable} serves; {rollout.message}")
+        if now.awaited is not None:
+            reason = "BuildFailed" if now.awaited.failed else "Updating"
+            return Condition("Ready", True, reason, f"Revision {stable} serves on; {now.awaited.message}")
         return Condition("Ready", True, "Serving", f"Revision {stable} serves{_limits(now)}")
     if now.replicas == 0 and now.rollout.stable is not None:
         return Condition("Ready", False, "ScaledToZero", "spec.scaling.replicas is 0")
-    for name in ("SpecAccepted", "WorkloadReady", "ModelReady", "RouteReady"):
+    first = ("SpecAccepted", "ModelReady") if now.awaited is not None else ("SpecAccepted",)
+    for name in (*first, "WorkloadReady", "ModelReady", "RouteReady"):
         condition = by_type[name]
         if not condition.status:
             return Condition("Ready", False, condition.reason, condition.message)

@@ -12,20 +12,24 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from seawall.desired.build_job import BuildSettings
 from seawall.desired.inputs import Platform
+from seawall.desired.names import KIND
 
 Manifest = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Key:
-    """A service to look at. An empty name stands for the namespace's shared objects."""
+    """A service or a build to look at. An empty name stands for the namespace's shared objects."""
 
     namespace: str
     name: str
+    kind: str = KIND
 
     def __str__(self) -> str:
-        return f"{self.namespace}/{self.name}" if self.name else f"{self.namespace}/"
+        place = f"{self.namespace}/{self.name}" if self.name else f"{self.namespace}/"
+        return place if self.kind == KIND else f"{self.kind} {place}"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -101,6 +105,8 @@ class Observed:
     references: Mapping[tuple[str, str], str | None] = field(default_factory=dict)
     """(kind, name) of every Secret and ConfigMap that the spec names -> digest of its content, "unreadable"
     where the operator may not read it, None where it does not exist"""
+    builds: Mapping[str, Manifest] = field(default_factory=dict)
+    """the namespace's ModelBuilds by name"""
     config_problem: str | None = None
     """what Triton's ModelConfig schema says against spec.model.config"""
     verification: Verification | None = None
@@ -109,6 +115,34 @@ class Observed:
     """whether a change that only the platform asks for may start now (paced over all services)"""
     live: bool = False
     """read from the API server just now, rather than from the store that the watch feeds"""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a build says it is."""
+
+    stage: str
+    percent: int | None = None
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedBuild:
+    """Everything read for one ModelBuild."""
+
+    build: Manifest
+    settings: BuildSettings
+    now: datetime
+    job: Manifest | None = None
+    pods: Sequence[Manifest] = ()
+    progress: Progress | None = None
+    """what the running pod has answered; None where it was not asked or did not answer"""
+    in_use: bool = True
+    """a service wants it, or a revision that still exists serves what it made"""
+    slot: bool = True
+    """whether one more build may run now (bounded over all namespaces)"""
+    write_problems: Sequence[WriteProblem] = ()
+    live: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,3 +176,5 @@ class Plan:
     needs_live_read: bool = False
     """it deletes or switches: plan again on a live read before acting"""
     platform_update: PlatformUpdate = PlatformUpdate.NONE
+    holds_build_slot: bool = False
+    """of a build: its Job runs or is about to"""

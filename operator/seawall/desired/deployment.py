@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from seawall.api.units import parse_quantity
 from seawall.desired import names, triton
 from seawall.desired.canonical import canonical_json, canonical_quantity, stamped
 from seawall.desired.inputs import RevisionInputs
+from seawall.desired.modelbuild import PVC_SCHEME, claim_of
 from seawall.desired.names import Owner
 from seawall.desired.podschema import PodTemplateError
 from seawall.desired.podtemplate import patched
@@ -18,7 +20,7 @@ __all__ = ["PodTemplateError", "build_deployment", "fetch_order"]
 
 CREDENTIALS_PATH = "/var/run/seawall/credentials"
 SOURCE_PATH = "/source"
-PVC_SCHEME = "pvc://"
+CACHE_PATH = "/cache"
 
 
 def build_deployment(owner: Owner, inputs: RevisionInputs, replicas: int) -> dict[str, Any]:
@@ -96,25 +98,32 @@ def _container_security() -> dict[str, Any]:
 
 
 def _fetch_container(owner: Owner, inputs: RevisionInputs) -> dict[str, Any]:
-    secret = inputs.user["model"].get("credentialsSecret")
+    secret = _credentials(inputs)
     mounts: list[dict[str, Any]] = [
         {"name": "models", "mountPath": triton.MODELS_PATH},
         {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - inside the container
     ]
     if secret:
         mounts.append({"name": "credentials", "mountPath": CREDENTIALS_PATH, "readOnly": True})
-    if inputs.user["model"]["uri"].startswith(PVC_SCHEME):
+    if _source(inputs).startswith(PVC_SCHEME):
         mounts.append({"name": "source", "mountPath": SOURCE_PATH, "readOnly": True})
+    env = [
+        {"name": "SEAWALL_FETCH", "value": fetch_order(owner, inputs)},
+        _downward("SEAWALL_NAMESPACE", "metadata.namespace"),
+        _downward("SEAWALL_REVISION", f"metadata.labels['{names.REVISION_LABEL}']"),
+    ]
+    if "cachePath" in inputs.platform:
+        # Of the namespace alone: who could read the others' files could read their models.
+        mounts.append({"name": "cache", "mountPath": CACHE_PATH, "subPath": owner.namespace})
+        most = int(parse_quantity(inputs.platform["cacheSize"]))
+        env.append({"name": "SEAWALL_MODEL_CACHE", "value": CACHE_PATH})
+        env.append({"name": "SEAWALL_MODEL_CACHE_BYTES", "value": str(most)})
     container: dict[str, Any] = {
         "name": names.FETCH_CONTAINER,
         "image": inputs.platform["fetcherImage"],
         "imagePullPolicy": "IfNotPresent",
         "args": ["fetch"],
-        "env": [
-            {"name": "SEAWALL_FETCH", "value": fetch_order(owner, inputs)},
-            _downward("SEAWALL_NAMESPACE", "metadata.namespace"),
-            _downward("SEAWALL_REVISION", f"metadata.labels['{names.REVISION_LABEL}']"),
-        ],
+        "env": env,
         "resources": {
             "requests": {"cpu": "100m", "memory": "256Mi"},
             "limits": {"memory": "2Gi"},
@@ -127,18 +136,32 @@ def _fetch_container(owner: Owner, inputs: RevisionInputs) -> dict[str, Any]:
     return container
 
 
+def _credentials(inputs: RevisionInputs) -> str | None:
+    """Of the model's source, or of the store that its artefact lies in."""
+    holder = inputs.user["model"] if inputs.artifact is None else inputs.artifact
+    found: str | None = holder.get("credentialsSecret")
+    return found
+
+
+def _source(inputs: RevisionInputs) -> str:
+    return str((inputs.artifact or inputs.user["model"])["uri"])
+
+
 def fetch_order(owner: Owner, inputs: RevisionInputs) -> str:
     """What the fetcher shall do, as JSON without a dollar sign: Kubernetes expands $(…) in values."""
     model = inputs.user["model"]
     order: dict[str, Any] = {
         "name": owner.name,
-        "uri": model["uri"],
-        "format": model["format"],
+        "uri": _source(inputs),
+        "format": triton.served_format(inputs),
         "tritonVersion": inputs.platform["runtime"]["tritonVersion"],
         "config": triton.model_config(inputs),
         "override": model.get("config", {}),
     }
-    if "sha256" in model:
+    if inputs.artifact is not None:
+        keys = inputs.artifact.get("publicKeys", [])
+        order["artifact"] = {"digest": inputs.artifact["digest"], "publicKeys": keys}
+    elif "sha256" in model:
         order["sha256"] = model["sha256"]
     return canonical_json(order).replace("$", "\\u0024")
 
@@ -175,32 +198,45 @@ def _triton_container(owner: Owner, inputs: RevisionInputs) -> dict[str, Any]:
             {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108 - inside the container
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - inside the container
         ],
-        **triton.probes(owner.name, inputs.user["model"]["format"]),
+        **triton.probes(owner.name, triton.served_format(inputs)),
     }
 
 
 def _resources(inputs: RevisionInputs) -> dict[str, Any]:
     resource = inputs.platform.get("resourceName")
     if resource is None:
-        return {"requests": {"cpu": "250m", "memory": "512Mi"}, "limits": {"memory": "2Gi"}}
+        return {
+            "requests": {"cpu": "250m", "memory": _with_cache("512Mi", inputs)},
+            "limits": {"memory": _with_cache("2Gi", inputs)},
+        }
     devices = canonical_quantity(inputs.user["accelerator"].get("count", 1))
     return {
-        "requests": {"cpu": "1", "memory": "2Gi", resource: devices},
+        "requests": {"cpu": "1", "memory": _with_cache("2Gi", inputs), resource: devices},
         "limits": {resource: devices},
     }
 
 
+def _with_cache(memory: str, inputs: RevisionInputs) -> str:
+    """Of Triton and its model, and of the response cache, which is taken whole when the server starts."""
+    cache = triton.cache_bytes(inputs)
+    if not cache:
+        return memory
+    total = int(parse_quantity(memory)) + cache
+    return canonical_quantity(f"{total // 2**20}Mi" if total % 2**20 == 0 else total)
+
+
 def _volumes(inputs: RevisionInputs) -> list[dict[str, Any]]:
-    shared_memory = "256Mi" if inputs.platform["type"] == "cpu" else "1Gi"
     volumes: list[dict[str, Any]] = [
         {"name": "models", "emptyDir": {"sizeLimit": "20Gi"}},
-        {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": shared_memory}},
+        {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": triton.shared_memory(inputs)}},
         {"name": "tmp", "emptyDir": {"sizeLimit": "2Gi"}},
     ]
-    model = inputs.user["model"]
-    if "credentialsSecret" in model:
-        volumes.append({"name": "credentials", "secret": {"secretName": model["credentialsSecret"]}})
-    if model["uri"].startswith(PVC_SCHEME):
-        claim = model["uri"].removeprefix(PVC_SCHEME).split("/")[0]
-        volumes.append({"name": "source", "persistentVolumeClaim": {"claimName": claim, "readOnly": True}})
+    if secret := _credentials(inputs):
+        volumes.append({"name": "credentials", "secret": {"secretName": secret}})
+    if (source := _source(inputs)).startswith(PVC_SCHEME):
+        claim = {"claimName": claim_of(source), "readOnly": True}
+        volumes.append({"name": "source", "persistentVolumeClaim": claim})
+    if "cachePath" in inputs.platform:
+        path = {"path": inputs.platform["cachePath"], "type": "DirectoryOrCreate"}
+        volumes.append({"name": "cache", "hostPath": path})
     return volumes

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from seawall.api.modelbuild import PIPELINE_VERSION
 from seawall.api.units import parse_duration
-from seawall.api.v1alpha1 import AcceleratorClassSpec, InferenceServiceSpec
+from seawall.api.v1alpha1 import AcceleratorClassSpec, CompressionSpec, InferenceServiceSpec
 from seawall.desired.canonical import canonical_json, digest, without_empties
 from seawall.desired.references import referenced_objects
 
@@ -28,6 +29,28 @@ class Platform:
 
     fetcher_image: str
     template_version: int = TEMPLATE_VERSION
+    artifacts_uri: str = ""
+    """where builds publish what they make; empty: nothing can be built"""
+    artifacts_secret: str = ""
+    """Secret, in the namespace of the service, with the credentials of that store"""
+    public_keys: tuple[str, ...] = ()
+    """of those who may sign artefacts, as PEM; with any, an unsigned artefact is not served"""
+    cache_path: str = ""
+    cache_size: str = "50Gi"
+    """what one node's cache may hold; means something with a path only"""
+    """folder of every node that keeps fetched models for the next pod; empty: none"""
+    pipeline_version: int = PIPELINE_VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """The artefact that a revision serves in place of the model as it came."""
+
+    build: str
+    """name of the ModelBuild"""
+    uri: str
+    digest: str
+    format: str
 
 
 @dataclass(frozen=True)
@@ -51,6 +74,12 @@ class RevisionInputs:
     def platform_digest(self) -> str:
         return digest(self.platform)
 
+    @property
+    def artifact(self) -> Mapping[str, Any] | None:
+        """What a build has made for this revision; None: the model is served as it came."""
+        found: Mapping[str, Any] | None = self.platform.get("artifact")
+        return found
+
     def to_annotation(self) -> str:
         return canonical_json({"user": self.user, "platform": self.platform, "slo": self.slo})
 
@@ -71,6 +100,9 @@ class RevisionInputs:
         _require(user["accelerator"], {"class": str})
         _require(platform, {"type": str, "runtime": dict, "fetcherImage": str, "templateVersion": int})
         _require(platform["runtime"], {"image": str, "tritonVersion": str})
+        if "artifact" in platform:
+            _require(platform, {"artifact": dict})
+            _require(platform["artifact"], {"uri": str, "digest": str, "format": str, "build": str})
         parse_duration(slo)
         inputs = cls(user, platform, slo)
         if inputs.to_annotation() != text:
@@ -90,8 +122,10 @@ def revision_inputs(
     accelerator_spec: AcceleratorClassSpec,
     platform: Platform,
     reference_digests: Mapping[str, str],
+    built: Built | None = None,
 ) -> RevisionInputs:
-    """`reference_digests` maps "Secret/name" and "ConfigMap/name" to a digest of the content.
+    """`reference_digests` maps "Secret/name" and "ConfigMap/name" to a digest of the content; `built` is
+    given where the model is not served as it came.
 
     Raises ValueError when the format is neither given nor to be inferred, or the class has no runtime:
     both are for the caller to refuse before it asks for a revision.
@@ -100,7 +134,7 @@ def revision_inputs(
     if runtime is None:
         raise ValueError(f"AcceleratorClass {accelerator_name} has no runtime")
     return RevisionInputs(
-        user=_user_part(spec, accelerator_name, reference_digests),
+        user=user_part(spec, accelerator_name, reference_digests),
         platform=without_empties(
             {
                 "type": accelerator_spec.type,
@@ -116,15 +150,32 @@ def revision_inputs(
                 },
                 "fetcherImage": platform.fetcher_image,
                 "templateVersion": platform.template_version,
+                "artifact": _artifact(built, platform),
+                "cachePath": platform.cache_path or None,
+                "cacheSize": platform.cache_size if platform.cache_path else None,
             }
         ),
         slo=spec.slo.p99,
     )
 
 
-def _user_part(
+def _artifact(built: Built | None, platform: Platform) -> dict[str, Any] | None:
+    if built is None:
+        return None
+    return {
+        "build": built.build,
+        "uri": built.uri,
+        "digest": built.digest,
+        "format": built.format,
+        "credentialsSecret": platform.artifacts_secret or None,
+        "publicKeys": list(platform.public_keys),
+    }
+
+
+def user_part(
     spec: InferenceServiceSpec, accelerator_name: str, reference_digests: Mapping[str, str]
 ) -> dict[str, Any]:
+    """What the owner of the service asks of its pods."""
     model = spec.model
     model_format = model.inferred_format
     if model_format is None:
@@ -144,6 +195,8 @@ def _user_part(
                 "count": spec.accelerator.count if spec.accelerator.count != 1 else None,
             },
             "instances": spec.parallelism.instances if spec.parallelism.instances != 1 else None,
+            "pipeline": spec.parallelism.pipeline if spec.parallelism.pipeline != 1 else None,
+            "cache": {"size": spec.cache.size} if spec.cache else None,
             "batching": {
                 "maxQueueDelay": delay if delay != "auto" else None,
                 "maxQueueSize": size if size != "auto" else None,
@@ -151,6 +204,11 @@ def _user_part(
             "references": dict(reference_digests),
         }
     )
+    compression = compression_part(spec.compression)
+    if compression is not None:
+        part["compression"] = compression
+    if compression is not None and compression["preset"] == "auto":
+        part["slo"] = spec.slo.p99  # of this preset the objective chooses the model
     # Free-form trees go in as written: in them an empty map or a null means something.
     if model.config:
         part["model"]["config"] = model.config
@@ -159,4 +217,14 @@ def _user_part(
     return part
 
 
-__all__ = ["TEMPLATE_VERSION", "Platform", "RevisionInputs", "referenced_objects", "revision_inputs"]
+def compression_part(compression: CompressionSpec | None) -> dict[str, Any] | None:
+    """As written, without what means nothing; None when nothing is asked for. An empty recipe stays."""
+    if compression is None:
+        return None
+    raw = compression.model_dump(by_alias=True, exclude_none=True, mode="json")
+    if not raw["allowUnproven"]:
+        del raw["allowUnproven"]
+    return raw if raw != {"preset": "none"} else None
+
+
+__all__ = ["TEMPLATE_VERSION", "Built", "Platform", "RevisionInputs", "referenced_objects", "revision_inputs"]

@@ -8,13 +8,16 @@ from typing import Any
 GROUP = "serving.seawall.dev"
 API_VERSION = f"{GROUP}/v1alpha1"
 KIND = "InferenceService"
+BUILD_KIND = "ModelBuild"
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
 COMPONENT = "app.kubernetes.io/component"
 MANAGER = "seawall"
 MODEL_SERVER = "model-server"
+MODEL_BUILD = "model-build"
 SERVICE_LABEL = f"{GROUP}/inferenceservice"
 REVISION_LABEL = f"{GROUP}/revision"
+BUILD_LABEL = f"{GROUP}/modelbuild"
 
 APPLIED_ANNOTATION = f"{GROUP}/applied"
 INPUTS_ANNOTATION = f"{GROUP}/revision-inputs"
@@ -24,25 +27,29 @@ FETCH_CONTAINER = "fetch"
 HTTP_PORT = 8000
 GRPC_PORT = 8001
 METRICS_PORT = 8002
+PROGRESS_PORT = 8085
 
 SERVICE_ACCOUNT = "seawall-model"
 NETWORK_POLICY = "seawall-models"
+BUILD_ACCOUNT = "seawall-build"
+BUILD_POLICY = "seawall-builds"
 WITHHELD = "withheld"
 """Selector value that matches no revision: a Service that must send nobody anywhere."""
 
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """The InferenceService that a child belongs to."""
+    """The InferenceService, or the ModelBuild, that a child belongs to."""
 
     name: str
     namespace: str
     uid: str
+    kind: str = KIND
 
     def reference(self) -> dict[str, Any]:
         return {
             "apiVersion": API_VERSION,
-            "kind": KIND,
+            "kind": self.kind,
             "name": self.name,
             "uid": self.uid,
             "controller": True,
@@ -52,6 +59,14 @@ class Owner:
 
 def common_labels() -> dict[str, str]:
     return {MANAGED_BY: MANAGER, COMPONENT: MODEL_SERVER}
+
+
+def shared_build_labels() -> dict[str, str]:
+    return {MANAGED_BY: MANAGER, COMPONENT: MODEL_BUILD}
+
+
+def build_labels(build: str) -> dict[str, str]:
+    return {**shared_build_labels(), BUILD_LABEL: build}
 
 
 def child_labels(owner: Owner) -> dict[str, str]:

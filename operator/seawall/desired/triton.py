@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from seawall.api.units import parse_duration
+from seawall.api.units import parse_duration, parse_quantity
 from seawall.desired.inputs import RevisionInputs
 from seawall.desired.versions import ALLOW_CLIENT_SHM, HISTOGRAMS, HTTP_MAX_INPUT_SIZE, at_least
 
@@ -28,6 +28,41 @@ BACKENDS = {"onnx": "onnxruntime", "python": "python", "tensorrt": "tensorrt"}
 INSTANCE_KINDS = {"gpu": "KIND_GPU", "cpu": "KIND_CPU", "tpu": "KIND_CPU"}
 ASSUMED_BATCH = 8
 """Batch size to reckon with where the fetcher picks it from the model itself."""
+SHM_MIB_PER_PROCESS = 128
+"""A model in Python hands its tensors on through /dev/shm, in a region of each instance that only grows."""
+COMPLETE = frozenset({"onnx", "pipeline"})
+"""Formats that the fetcher writes inputs and outputs for."""
+
+
+def served_format(inputs: RevisionInputs) -> str:
+    """What Triton loads: the artefact's format where there is one."""
+    return str((inputs.artifact or inputs.user["model"])["format"])
+
+
+def latency_source(version: str, cached: bool, staged: bool = False) -> str | None:
+    """Which of Triton's own metrics tells the p99 of all requests; None: only the gateway can.
+
+    Histograms are observed where a response is sent, and an answer from the cache is sent by the same
+    function. Summaries are not: a model with the response cache on has no summary of requests at all, and
+    those that remain (queue, compute) leave the hits out. A model in stages keeps its summary, because the
+    fetcher puts the cache into the stages instead (fetch/ensemble.py).
+    """
+    if at_least(version, HISTOGRAMS):
+        return "Triton"
+    return None if cached and not staged else "TritonSummary"
+
+
+def cache_bytes(inputs: RevisionInputs) -> int:
+    """Of the response cache, beyond what the models need; 0: off."""
+    return int(parse_quantity(inputs.user["cache"]["size"])) if "cache" in inputs.user else 0
+
+
+def shared_memory(inputs: RevisionInputs) -> str:
+    """Size of /dev/shm."""
+    if inputs.platform["type"] != "cpu":
+        return "1Gi"
+    processes = inputs.user.get("instances", 1) * inputs.user.get("pipeline", 1)
+    return f"{max(2, processes) * SHM_MIB_PER_PROCESS}Mi"
 
 
 def server_args(inputs: RevisionInputs) -> list[str]:
@@ -39,7 +74,7 @@ def server_args(inputs: RevisionInputs) -> list[str]:
         # Kubernetes hands on the last 2 KB of a failed server's log: its tables of options would fill them.
         "--log-info=false",
     ]
-    if inputs.user["model"]["format"] == "onnx":
+    if served_format(inputs) in COMPLETE:
         # The fetcher writes inputs and outputs too: the file says everything, and Triton adds no guesses.
         args.append("--disable-auto-complete-config")
     if inputs.platform["type"] != "gpu":
@@ -53,6 +88,8 @@ def server_args(inputs: RevisionInputs) -> list[str]:
         args.append(f"--http-max-input-size={64 * 2**20}")
     if at_least(version, ALLOW_CLIENT_SHM):
         args.append("--allow-client-shm=false")
+    if "cache" in inputs.user:
+        args.append(f"--cache-config=local,size={cache_bytes(inputs)}")
     return [*args, *runtime.get("args", ())]
 
 
@@ -77,10 +114,11 @@ def probes(name: str, model_format: str) -> dict[str, Any]:
 def model_config(inputs: RevisionInputs) -> dict[str, Any]:
     """Triton's ModelConfig as protobuf-JSON with the schema's own field names.
 
-    Name, metric tags, inputs, outputs and warm-up are added by the fetcher, which sees the model. Of a
-    repository, which brings its own config, only what the spec says explicitly is changed.
+    Name, metric tags, inputs, outputs and warm-up are added by the fetcher, which sees the model, and which
+    shares this out over the stages of a pipeline. Of a repository, which brings its own config, only what
+    the spec says explicitly is changed.
     """
-    model_format = inputs.user["model"]["format"]
+    model_format = served_format(inputs)
     config: dict[str, Any] = {}
     if model_format in BACKENDS:
         config["backend"] = BACKENDS[model_format]
@@ -90,8 +128,9 @@ def model_config(inputs: RevisionInputs) -> dict[str, Any]:
     if not as_it_is or "batching" in inputs.user:
         config["dynamic_batching"] = _dynamic_batching(inputs)
     if not as_it_is or "instances" in inputs.user:
-        kind = INSTANCE_KINDS[inputs.platform["type"]]
-        config["instance_group"] = [{"kind": kind, "count": inputs.user.get("instances", 1)}]
+        config["instance_group"] = _instance_groups(inputs)
+    if "cache" in inputs.user:
+        config["response_cache"] = {"enable": True}
     if at_least(inputs.platform["runtime"]["tritonVersion"], HISTOGRAMS):
         config["model_metrics"] = {
             "metric_control": [
@@ -102,6 +141,16 @@ def model_config(inputs: RevisionInputs) -> dict[str, Any]:
             ]
         }
     return config
+
+
+def _instance_groups(inputs: RevisionInputs) -> list[dict[str, Any]]:
+    """One per device where a pod has several, so that each can be given to a stage of its own."""
+    kind = INSTANCE_KINDS[inputs.platform["type"]]
+    group = {"kind": kind, "count": inputs.user.get("instances", 1)}
+    devices = inputs.user["accelerator"].get("count", 1)
+    if kind != "KIND_GPU" or devices == 1:
+        return [group]
+    return [{**group, "gpus": [device]} for device in range(devices)]
 
 
 def _dynamic_batching(inputs: RevisionInputs) -> dict[str, Any]:

@@ -19,9 +19,10 @@ import kopf
 from kopf import DiffBaseStorage, ProgressStorage
 
 from seawall.decide.types import Key, Manifest
+from seawall.desired.names import COMPONENT, MODEL_BUILD
 from seawall.ports import ApiRejected, ApiUnavailable, Cluster
-from seawall.runtime.kinds import ACCELERATOR, BY_NAME, CHILDREN, SERVICE, SHARED, WATCHED, Kind
-from seawall.runtime.reading import owning_service
+from seawall.runtime.kinds import ACCELERATOR, BUILD, BY_NAME, SERVICE, SHARED, WATCHED, Kind, labels_of
+from seawall.runtime.reading import owner_of
 from seawall.runtime.store import Store
 
 logger = logging.getLogger(__name__)
@@ -89,9 +90,15 @@ class Told:
             return [Key(namespace, meta["name"])]
         if kind is ACCELERATOR:
             return self._store.users(meta["name"])
-        if kind in CHILDREN:
-            owner = owning_service(manifest)
-            return [Key(namespace, owner)] if owner else []
+        if kind is BUILD:
+            waiting = self._store.uses.services(namespace, meta["name"])
+            return [Key(namespace, meta["name"], BUILD.kind), *waiting]
+        if kind not in SHARED:
+            owner = owner_of(kind, manifest)
+            return [owner] if owner else []
+        if labels_of(manifest).get(COMPONENT) == MODEL_BUILD:
+            builds = self._store.builds_in(namespace)
+            return [Key(namespace, name, BUILD.kind) for name in builds] or [Key(namespace, "")]
         # Any one service of the namespace brings the shared objects back; none: they may have to go.
         return [next(self._store.services_in(namespace), Key(namespace, ""))]
 
@@ -254,7 +261,7 @@ def watch_settings() -> kopf.OperatorSettings:
     settings.queueing.idle_timeout = 0.5  # a task and the last event of each object stay for that long
     settings.queueing.exit_timeout = 0.5
     settings.process.ultimate_exiting_timeout = None  # it would kill the run in hand; we have our own
-    for kind in (*CHILDREN, *SHARED):
+    for kind in (each for each in WATCHED if each.selector):
         group, version = kind.group_version
         settings.watching.label_selectors[group, version, kind.plural] = kind.selector
     return settings

@@ -28,17 +28,23 @@ class Kind:
 
 SERVICE = Kind(API_VERSION, "InferenceService", "inferenceservices", "")
 ACCELERATOR = Kind(API_VERSION, "AcceleratorClass", "acceleratorclasses", "", namespaced=False)
+BUILD = Kind(API_VERSION, "ModelBuild", "modelbuilds")
 DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
 K8S_SERVICE = Kind("v1", "Service", "services")
 DISRUPTION_BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
 POD = Kind("v1", "Pod", "pods")
+JOB = Kind("batch/v1", "Job", "jobs")
 SERVICE_ACCOUNT = Kind("v1", "ServiceAccount", "serviceaccounts")
 NETWORK_POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
 
-CUSTOM = (SERVICE, ACCELERATOR)
+CUSTOM = (SERVICE, ACCELERATOR, BUILD)
 CHILDREN = (DEPLOYMENT, K8S_SERVICE, DISRUPTION_BUDGET, POD)
+"""Of a service."""
+BUILD_CHILDREN = (JOB, POD)
 SHARED = (SERVICE_ACCOUNT, NETWORK_POLICY)
-WATCHED = (*CUSTOM, *CHILDREN, *SHARED)
+UNOWNED = (*SHARED, BUILD)
+"""What several services may have in common."""
+WATCHED = (*CUSTOM, *CHILDREN, JOB, *SHARED)
 BY_NAME: Mapping[str, Kind] = {kind.kind: kind for kind in WATCHED}
 
 CRD_NAMES = tuple(f"{kind.plural}.{GROUP}" for kind in CUSTOM)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,11 +16,31 @@ from seawall.desired.canonical import canonical_json
 from seawall.desired.inputs import Platform, referenced_objects
 from seawall.desired.names import SERVICE_LABEL
 from seawall.ports import ApiRejected, Clock, Cluster, ModelConfigSchema
-from seawall.runtime.kinds import CHILDREN, SERVICE, Kind
+from seawall.runtime.kinds import BUILD, CHILDREN, SERVICE, Kind
 from seawall.runtime.reading import accelerator_name
 from seawall.runtime.store import Store
 
 UNREADABLE = "unreadable"
+
+
+class StoredBuilds(Mapping[str, Manifest]):
+    """The namespace's builds by name, each read only when it is asked for."""
+
+    def __init__(self, store: Store, namespace: str) -> None:
+        self._store = store
+        self._namespace = namespace
+
+    def __getitem__(self, name: str) -> Manifest:
+        found = self._store.get(BUILD, self._namespace, name)
+        if found is None:
+            raise KeyError(name)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._store.builds_in(self._namespace))
+
+    def __len__(self) -> int:
+        return len(self._store.builds_in(self._namespace))
 
 
 class Observer:
@@ -43,6 +63,7 @@ class Observer:
             accelerator=self._store.accelerator(accelerator_name(service)),
             shared=self._store.shared(key.namespace),
             references=await self._references(key.namespace, spec),
+            builds=StoredBuilds(self._store, key.namespace),
             config_problem=self._config_problem(spec),
             **_fields(self._store.children(key)),
         )

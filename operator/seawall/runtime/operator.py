@@ -20,17 +20,19 @@ from typing import Any
 from aiohttp import web
 
 from seawall.decide.types import Key
-from seawall.desired.inputs import Platform
-from seawall.ports import ApiRejected, ApiUnavailable, Cluster, Inference, ModelConfigSchema
+from seawall.ports import ApiRejected, ApiUnavailable, Builds, Cluster, Inference, ModelConfigSchema
+from seawall.runtime.building import BuildReconciler
 from seawall.runtime.fence import Fenced
 from seawall.runtime.handlers import OpenSession, Relisting, Told, Watch, resync_forever
 from seawall.runtime.health import Health, health_app, metrics_app, serve
-from seawall.runtime.kinds import CRD_NAMES, CUSTOM, Kind
+from seawall.runtime.kinds import CRD_NAMES, CUSTOM, JOB, Kind
 from seawall.runtime.leader import Leader, LeaseApi, LeaseTimes
 from seawall.runtime.observe import Observer
+from seawall.runtime.observe_build import BuildObserver
 from seawall.runtime.pacing import Pacing
 from seawall.runtime.queue import WorkQueue
 from seawall.runtime.reconcile import Reconciler
+from seawall.runtime.slots import BuildSlots
 from seawall.runtime.store import Store
 from seawall.runtime.telemetry import Telemetry
 from seawall.runtime.verify import Verifier
@@ -58,6 +60,7 @@ class World:
     cluster: Cluster
     lease: LeaseApi
     inference: Inference
+    builds: Builds
     schema: ModelConfigSchema
     open_session: OpenSession
 
@@ -88,16 +91,24 @@ class Operator:
             slots=settings.platform_slots,
             failure_hold=settings.platform_failure_hold_seconds,
         )
+        self.slots = BuildSlots(settings.max_builds, self.queue.add)
         self._reconciler = Reconciler(
             cluster=fenced,
             store=self.store,
-            observer=Observer(
-                fenced, self.store, world.schema, SystemClock(), Platform(fetcher_image=settings.image)
-            ),
+            observer=Observer(fenced, self.store, world.schema, SystemClock(), settings.platform),
             verifier=Verifier(world.inference, self.queue.add, loop.time, settings.verification_wait_seconds),
             pacing=self.pacing,
             telemetry=telemetry,
             wake=self.queue.add,
+            builds=BuildReconciler(
+                store=self.store,
+                observer=BuildObserver(
+                    fenced, self.store, world.builds, SystemClock(), settings.build_settings
+                ),
+                slots=self.slots,
+                telemetry=telemetry,
+                wake=self.queue.add,
+            ),
         )
         told = Told(self.store, self.queue.add)
         self._relisting = Relisting(world.cluster, self.store, told, settings.watch_namespaces)
@@ -170,6 +181,8 @@ class Operator:
             await self._or_failed(self._relisting.filled.wait(), tasks)
             if not keeping.done():
                 self.pacing.restore((key, self._status(key)) for key in self.store.services())
+                builds = ((key, self.store.children(key)[JOB.kind]) for key in self.store.builds())
+                self.slots.restore(key for key, jobs in builds if jobs)
                 self._everything()
                 self.queue.start(self._settings.workers, self._reconciler)
                 self.health.started = True
@@ -239,11 +252,13 @@ class Operator:
             ) from refused
 
     def _everything(self) -> None:
-        """Every service is looked at; those whose spec has changed unseen go before the rest."""
+        """Every service and build is looked at; services whose spec has changed unseen go before the rest."""
         for key in self.store.services():
             self.queue.add(key, live=self._behind(key))
+        for key in self.store.builds():
+            self.queue.add(key, live=False)
         for namespace in self.store.shared_namespaces():
-            if not self.store.serves(namespace):
+            if self.store.left_over(namespace):
                 self.queue.add(Key(namespace, ""), live=False)
 
     def _status(self, key: Key) -> dict[str, Any]:

@@ -7,9 +7,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from seawall.decide.types import Manifest
-from seawall.desired.names import GROUP, MANAGER, SERVICE_LABEL
-from seawall.runtime.kinds import BY_NAME, SHARED, Kind
+from seawall.decide.types import Key, Manifest
+from seawall.desired.names import BUILD_KIND, BUILD_LABEL, GROUP, MANAGER, SERVICE_LABEL
+from seawall.runtime.kinds import BUILD_CHILDREN, BY_NAME, CHILDREN, SHARED, Kind
 
 _POD_STATUS = (
     "phase",
@@ -31,6 +31,16 @@ def newer(one: str, other: str) -> str:
 
 def owning_service(manifest: Mapping[str, Any]) -> str:
     return str((manifest["metadata"].get("labels") or {}).get(SERVICE_LABEL, ""))
+
+
+def owner_of(kind: Kind, manifest: Mapping[str, Any]) -> Key | None:
+    """The service or the build whose child this is."""
+    meta = manifest["metadata"]
+    namespace, build = meta.get("namespace", ""), (meta.get("labels") or {}).get(BUILD_LABEL)
+    if kind in BUILD_CHILDREN and build:
+        return Key(namespace, str(build), BUILD_KIND)
+    service = owning_service(manifest)
+    return Key(namespace, service) if kind in CHILDREN and service else None
 
 
 def accelerator_name(service: Mapping[str, Any]) -> str:

@@ -14,14 +14,17 @@ from dataclasses import replace
 
 from seawall.api.units import parse_duration
 from seawall.decide.plan import plan
-from seawall.decide.types import EventNote, Key, Manifest, ObjectRef, Observed, Plan, PlatformUpdate
-from seawall.ports import ApiRejected, ApiUnavailable, Cluster
+from seawall.decide.types import Key, Manifest, ObjectRef, Observed, Plan, PlatformUpdate
+from seawall.desired.names import COMPONENT
+from seawall.ports import ApiUnavailable, Cluster
+from seawall.runtime.building import BuildReconciler
 from seawall.runtime.fence import LeaseLost
-from seawall.runtime.kinds import SERVICE
+from seawall.runtime.kinds import BUILD, BY_NAME, labels_of
 from seawall.runtime.observe import Observer
 from seawall.runtime.pacing import Pacing
 from seawall.runtime.queue import RetryLater
-from seawall.runtime.store import Store
+from seawall.runtime.statuses import Statuses
+from seawall.runtime.store import USERS, Store
 from seawall.runtime.telemetry import ServiceFigures, Telemetry, current_key
 from seawall.runtime.verify import Verifier
 from seawall.runtime.writer import Writer
@@ -44,6 +47,7 @@ class Reconciler:
         pacing: Pacing,
         telemetry: Telemetry,
         wake: Callable[[Key], None],
+        builds: BuildReconciler,
     ) -> None:
         self._cluster = cluster
         self._store = store
@@ -52,8 +56,9 @@ class Reconciler:
         self._pacing = pacing
         self._telemetry = telemetry
         self._wake = wake
+        self._builds = builds
         self._writer = Writer(cluster, store, self._look_again)
-        self._status_echoes: dict[Key, tuple[Manifest, Manifest]] = {}
+        self._statuses = Statuses(cluster, store, wake)
 
     async def __call__(self, key: Key) -> float | None:
         started = time.perf_counter()
@@ -61,7 +66,7 @@ class Reconciler:
         _looking_at.set(key)
         result = "error"
         try:
-            again = await (self._service(key) if key.name else self._namespace(key.namespace))
+            again = await self._look(key)
             result = "requeued" if again is not None else "ok"
             return again
         except ApiUnavailable as trouble:
@@ -75,6 +80,13 @@ class Reconciler:
             current_key.set("")
             self._telemetry.reconciles.labels(result).inc()
             self._telemetry.seconds.observe(time.perf_counter() - started)
+
+    async def _look(self, key: Key) -> float | None:
+        if not key.name:
+            return await self._namespace(key.namespace)
+        if key.kind == BUILD.kind:
+            return await self._builds.look(key, self._writer, self._statuses)
+        return await self._service(key)
 
     def _look_again(self) -> None:
         key = _looking_at.get()
@@ -92,6 +104,9 @@ class Reconciler:
         sent, problems = await self._writer.apply(observed.service, decided.apply)
         if sent:
             logger.info("applied %s", ", ".join(str(ObjectRef.of(manifest)) for manifest in sent))
+        for made in sent:
+            if made["kind"] == BUILD.kind:  # the watch tells nothing of what we have written ourselves
+                self._wake(Key(key.namespace, made["metadata"]["name"], BUILD.kind))
         if problems:
             for problem in problems:
                 logger.warning("%s: %s: %s", problem.ref, problem.reason, problem.message)
@@ -100,7 +115,8 @@ class Reconciler:
             await self._writer.delete(decided.delete)
             if sent or decided.delete:
                 decided = self._settled(key, observed, decided)
-        await self._write_status(key, observed.service, decided)
+        await self._statuses.write(key, observed.service, decided.status)
+        await self._statuses.record(observed.service, decided.events)
         self._done(key, decided)
         return decided.requeue_after
 
@@ -156,52 +172,24 @@ class Reconciler:
             rollout = (decided.status or {}).get("rollout") or {}
             self._pacing.note(key, PlatformUpdate.NONE, rolled_back=rollout.get("phase") == "RolledBack")
 
-    async def _write_status(self, key: Key, service: Manifest, decided: Plan) -> None:
-        current = service.get("status") or {}
-        status = decided.status
-        if status is not None and status != current and self._status_echoes.get(key) != (status, current):
-            meta = service["metadata"]
-            ref = replace(ObjectRef.of(service), uid=meta["uid"])
-            self._store.begin_write(SERVICE, key.namespace, key.name)
-            result = None
-            try:
-                result = await self._cluster.apply_status(ref, status)
-            except ApiRejected as refused:
-                logger.error("the API server refuses the status: %s", refused.message)
-            finally:
-                if self._store.end_write(SERVICE, key.namespace, key.name, result):
-                    self._wake(key)
-            written = (result or {}).get("status") or {}
-            if result is not None and written != status:
-                self._status_echoes[key] = (status, written)
-            else:
-                self._status_echoes.pop(key, None)
-        for note in decided.events:
-            await self._record(service, note)
-
-    async def _record(self, service: Manifest, note: EventNote) -> None:
-        try:
-            await self._cluster.record(service, note)
-        except (ApiRejected, ApiUnavailable) as trouble:
-            logger.warning("an Event was not recorded: %s", trouble)
-
     def _forget(self, key: Key) -> None:
         """The service is gone or going; its children go with it, by garbage collection."""
         self._pacing.forget(key)
         self._telemetry.figures.pop(key, None)
-        self._status_echoes.pop(key, None)
+        self._statuses.forget(key)
         self._writer.forget(key)
-        if not self._store.serves(key.namespace) and self._store.shared(key.namespace):
+        if self._store.left_over(key.namespace):
             self._wake(Key(key.namespace, ""))
 
     async def _namespace(self, namespace: str) -> float | None:
-        """Removes the shared objects of a namespace in which no service is left."""
+        """Removes the shared objects of a namespace in which no service, or no build, is left."""
         async with self._writer.namespace_lock(namespace):
-            if self._store.serves(namespace):
-                return None
-            services, _ = await self._cluster.list(SERVICE.api_version, SERVICE.kind, namespace)
-            if not services:
-                await self._writer.delete([ObjectRef.of(live) for live in self._store.shared(namespace)])
+            gone = self._store.left_over(namespace)
+            for kind, component in USERS.items():
+                theirs = [live for live in gone if labels_of(live).get(COMPONENT) == component]
+                users = BY_NAME[kind]
+                if theirs and not (await self._cluster.list(users.api_version, kind, namespace))[0]:
+                    await self._writer.delete([ObjectRef.of(live) for live in theirs])
         return None
 
 

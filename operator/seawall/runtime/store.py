@@ -8,16 +8,29 @@ repairs what a broken watch has missed - and none of them may take an object bac
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from seawall.decide.types import Key, Manifest
-from seawall.runtime.kinds import ACCELERATOR, BY_NAME, CHILDREN, SERVICE, SHARED, Kind
-from seawall.runtime.reading import accelerator_name, newer, ownership, owning_service, trimmed
+from seawall.desired.names import COMPONENT, MODEL_BUILD, MODEL_SERVER
+from seawall.runtime.kinds import (
+    ACCELERATOR,
+    BUILD,
+    BUILD_CHILDREN,
+    BY_NAME,
+    CHILDREN,
+    SERVICE,
+    SHARED,
+    Kind,
+    labels_of,
+)
+from seawall.runtime.reading import accelerator_name, newer, owner_of, ownership, trimmed
+from seawall.runtime.uses import Place, Uses, place_of
 
-Place = tuple[str, str, str]
-"""kind, namespace, name"""
+SHARED_BY_ALL = Key("", "")
+USERS = {SERVICE.kind: MODEL_SERVER, BUILD.kind: MODEL_BUILD}
+"""Which component's shared objects a kind uses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +48,10 @@ class Standing:
 class _Entry:
     version: str
     uid: str
-    owner: str
-    """the service that it belongs to, by label; for a service, its accelerator class"""
+    owner: Key | None
+    """the service or build that it belongs to, by label"""
+    accelerator: str
+    """the class of a service"""
     body: bytes
     ours: str = ""
     alone: bool = False
@@ -45,10 +60,11 @@ class _Entry:
 class Store:
     def __init__(self) -> None:
         self._entries: dict[Place, _Entry] = {}
-        self._owned: dict[tuple[str, str], set[Place]] = {}
+        self._owned: dict[Key, set[Place]] = {}
         self._users: dict[str, set[Key]] = {}
-        self._namespaces: dict[str, int] = {}
+        self._kept: dict[tuple[str, str], set[str]] = {}
         self._service_count = 0
+        self.uses = Uses()
         self._writing: dict[Place, str] = {}
         self._gone: dict[str, dict[Place, str]] = {}
 
@@ -59,7 +75,7 @@ class Store:
 
     def put(self, kind: Kind, manifest: Manifest) -> bool:
         """True when this is news: newer, different in what we look at, and not our own write."""
-        place = _place(kind, manifest)
+        place = place_of(kind, manifest)
         version = str(manifest["metadata"].get("resourceVersion", ""))
         if place in self._writing:
             self._writing[place] = newer(version, self._writing[place])
@@ -68,7 +84,7 @@ class Store:
 
     def remove(self, kind: Kind, manifest: Manifest) -> bool:
         """The watch says that this incarnation is gone."""
-        place = _place(kind, manifest)
+        place = place_of(kind, manifest)
         meta = manifest["metadata"]
         version = str(meta.get("resourceVersion", ""))
         if place in self._writing:
@@ -93,7 +109,7 @@ class Store:
         listed: set[Place] = set()
         news = []
         for item in items:
-            place = _place(kind, item)
+            place = place_of(kind, item)
             listed.add(place)
             version = str(item["metadata"].get("resourceVersion", ""))
             if place in gone and newer(gone[place], version) == gone[place]:
@@ -125,7 +141,7 @@ class Store:
             return bool(seen)
         version = str(result["metadata"].get("resourceVersion", ""))
         before = self._entries.get(place)
-        old = self._read(place) if before is not None and kind is SERVICE else None
+        old = self._read(place) if before is not None and kind in (SERVICE, BUILD) else None
         if seen and seen != version and newer(seen, version) == seen:
             return True
         changed = self._set(kind, place, result, version)
@@ -157,16 +173,20 @@ class Store:
     def accelerator(self, name: str) -> Manifest | None:
         return self.get(ACCELERATOR, "", name)
 
+    def build(self, key: Key) -> Manifest | None:
+        return self.get(BUILD, key.namespace, key.name)
+
     def children(self, key: Key) -> dict[str, list[Manifest]]:
         """By kind, in order of name."""
-        found: dict[str, list[Manifest]] = {kind.kind: [] for kind in CHILDREN}
-        for place in sorted(self._owned.get((key.namespace, key.name), ())):
+        kinds = BUILD_CHILDREN if key.kind == BUILD.kind else CHILDREN
+        found: dict[str, list[Manifest]] = {kind.kind: [] for kind in kinds}
+        for place in sorted(self._owned.get(key, ())):
             found[place[0]].append(self._read(place))
         return found
 
     def places(self, key: Key) -> list[Place]:
-        """Of the service's children."""
-        return list(self._owned.get((key.namespace, key.name), ()))
+        """Of the children of the service or build."""
+        return list(self._owned.get(key, ()))
 
     def shared(self, namespace: str) -> list[Manifest]:
         """The namespace's objects that all its services use."""
@@ -175,6 +195,17 @@ class Store:
 
     def services(self) -> list[Key]:
         return [Key(namespace, name) for kind, namespace, name in self._entries if kind == SERVICE.kind]
+
+    def builds(self) -> list[Key]:
+        return [
+            Key(namespace, name, BUILD.kind)
+            for (kind, namespace), names in self._kept.items()
+            if kind == BUILD.kind
+            for name in names
+        ]
+
+    def builds_in(self, namespace: str) -> list[str]:
+        return sorted(self._kept.get((BUILD.kind, namespace), ()))
 
     def users(self, accelerator: str) -> list[Key]:
         return sorted(self._users.get(accelerator, ()))
@@ -185,16 +216,21 @@ class Store:
 
     def serves(self, namespace: str) -> bool:
         """Whether any service lives in the namespace."""
-        return bool(self._namespaces.get(namespace))
+        return (SERVICE.kind, namespace) in self._kept
 
     def services_in(self, namespace: str) -> Iterator[Key]:
-        return (key for key in self.services() if key.namespace == namespace)
+        return (Key(namespace, name) for name in sorted(self._kept.get((SERVICE.kind, namespace), ())))
+
+    def left_over(self, namespace: str) -> list[Manifest]:
+        """The namespace's shared objects that nobody there shares any more."""
+        kept = {name for kind, name in USERS.items() if (kind, namespace) in self._kept}
+        return [live for live in self.shared(namespace) if labels_of(live).get(COMPONENT) not in kept]
 
     def shared_namespaces(self) -> set[str]:
         return {place[1] for place in self._shared_places()}
 
     def _shared_places(self) -> list[Place]:
-        return sorted(self._owned.get(("", ""), ()))
+        return sorted(self._owned.get(SHARED_BY_ALL, ()))
 
     # Bookkeeping.
 
@@ -211,37 +247,33 @@ class Store:
             return changed
         if entry is not None:
             self._drop(place)
-        owner = self._index(kind, place, manifest)
-        self._entries[place] = _Entry(version, uid, owner, body, ours, alone)
+        owner = SHARED_BY_ALL if kind in SHARED else owner_of(kind, manifest)
+        accelerator = accelerator_name(manifest) if kind is SERVICE else ""
+        self._entries[place] = _Entry(version, uid, owner, accelerator, body, ours, alone)
+        self._index(kind, place, self._entries[place])
+        self.uses.put(kind, place, manifest)
         return True
 
-    def _index(self, kind: Kind, place: Place, manifest: Manifest) -> str:
-        key = Key(place[1], place[2])
+    def _index(self, kind: Kind, place: Place, entry: _Entry) -> None:
+        if kind.kind in USERS:
+            self._kept.setdefault((kind.kind, place[1]), set()).add(place[2])
         if kind is SERVICE:
-            self._namespaces[place[1]] = self._namespaces.get(place[1], 0) + 1
             self._service_count += 1
-            owner = accelerator_name(manifest)
-            self._users.setdefault(owner, set()).add(key)
-            return owner
-        if kind in SHARED:
-            self._owned.setdefault(("", ""), set()).add(place)
-            return ""
-        owner = owning_service(manifest)
-        if owner and kind in CHILDREN:
-            self._owned.setdefault((place[1], owner), set()).add(place)
-        return owner
+            self._users.setdefault(entry.accelerator, set()).add(Key(place[1], place[2]))
+        if entry.owner is not None:
+            self._owned.setdefault(entry.owner, set()).add(place)
 
     def _drop(self, place: Place) -> None:
         entry = self._entries.pop(place)
         kind, namespace, name = place
+        self.uses.drop(place)
+        if kind in USERS:
+            _discard(self._kept, (kind, namespace), name)
         if kind == SERVICE.kind:
-            self._namespaces[namespace] -= 1
             self._service_count -= 1
-            _discard(self._users, entry.owner, Key(namespace, name))
-        elif BY_NAME[kind] in SHARED:
-            _discard(self._owned, ("", ""), place)
-        elif entry.owner:
-            _discard(self._owned, (namespace, entry.owner), place)
+            _discard(self._users, entry.accelerator, Key(namespace, name))
+        if entry.owner is not None:
+            _discard(self._owned, entry.owner, place)
 
     def _read(self, place: Place) -> Manifest:
         entry = self._entries[place]
@@ -263,8 +295,3 @@ def _discard(index: dict[Any, set[Any]], key: Any, item: Any) -> None:
         members.discard(item)
         if not members:
             del index[key]
-
-
-def _place(kind: Kind, manifest: Mapping[str, Any]) -> Place:
-    meta = manifest["metadata"]
-    return kind.kind, meta.get("namespace", ""), meta["name"]

@@ -6,6 +6,7 @@ import contextvars
 import json
 import logging
 import sys
+from collections import Counter as Counted
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ from seawall.decide.types import Key
 current_key: contextvars.ContextVar[str] = contextvars.ContextVar("current_key", default="")
 """The service that this task is looking at; stands in every line that it logs."""
 
+PHASES = ("Pending", "Running", "Succeeded", "Refused", "Failed")
 RECONCILE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -57,19 +59,36 @@ class _Services(Collector):
         yield replicas
 
 
+class _Builds(Collector):
+    def __init__(self, phases: dict[Key, str]) -> None:
+        self._phases = phases
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        family = GaugeMetricFamily("seawall_builds", "ModelBuilds, by phase.", labels=["phase"])
+        found = Counted(list(self._phases.values()))
+        for phase in PHASES:
+            family.add_metric([phase], found[phase])
+        yield family
+
+
 class Telemetry:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self.builds: dict[Key, str] = {}
+        self.registry.register(_Builds(self.builds))
         self.figures: dict[Key, ServiceFigures] = {}
         self.registry.register(_Services(self.figures))
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         self.reconciles = Counter(
-            "seawall_reconcile", "Looks at a service, by result.", ["result"], registry=self.registry
+            "seawall_reconcile",
+            "Looks at a service or a build, by result.",
+            ["result"],
+            registry=self.registry,
         )
         self.seconds = Histogram(
             "seawall_reconcile_seconds",
-            "Duration of one look at a service.",
+            "Duration of one look at a service or a build.",
             buckets=RECONCILE_BUCKETS,
             registry=self.registry,
         )

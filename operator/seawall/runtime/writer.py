@@ -14,11 +14,12 @@ from typing import Any
 
 from seawall.decide.types import Key, Manifest, ObjectRef, WriteProblem
 from seawall.desired.canonical import covers
-from seawall.desired.names import APPLIED_ANNOTATION, KIND, MANAGED_BY, MANAGER, SERVICE_LABEL
+from seawall.desired.names import APPLIED_ANNOTATION, MANAGED_BY, MANAGER, SERVICE_LABEL
 from seawall.ports import ApiConflict, ApiRejected, Cluster
-from seawall.runtime.kinds import BY_NAME, K8S_SERVICE, SHARED, Kind, labels_of
+from seawall.runtime.kinds import BY_NAME, K8S_SERVICE, SHARED, UNOWNED, Kind, labels_of
 from seawall.runtime.reading import ownership
-from seawall.runtime.store import Place, Store
+from seawall.runtime.store import Store
+from seawall.runtime.uses import Place
 
 logger = logging.getLogger(__name__)
 MESSAGE_LIMIT = 400
@@ -127,7 +128,7 @@ class Writer:
         if live is not None and _is_predecessors(live, service):
             await self._delete(ObjectRef.of(live))
             live = None
-        if live is None and (kind in SHARED or not _is_new(service)):
+        if live is None and (kind in UNOWNED or not _is_new(service)):
             # Ours may be here without the label that we watch by; with a new service that cannot be.
             live = await self._cluster.get(ref)
         if live is not None:
@@ -196,7 +197,7 @@ def is_ours(live: Mapping[str, Any], service: Mapping[str, Any]) -> bool:
     labels = labels_of(live)
     if labels.get(MANAGED_BY) != MANAGER:
         return False
-    return BY_NAME[live["kind"]] in SHARED or labels.get(SERVICE_LABEL) == service["metadata"]["name"]
+    return BY_NAME[live["kind"]] in UNOWNED or labels.get(SERVICE_LABEL) == service["metadata"]["name"]
 
 
 def _is_predecessors(live: Mapping[str, Any], service: Mapping[str, Any]) -> bool:
@@ -205,14 +206,15 @@ def _is_predecessors(live: Mapping[str, Any], service: Mapping[str, Any]) -> boo
     meta = service["metadata"]
     return (
         controller is not None
-        and controller.get("kind") == KIND
+        and controller.get("kind") == service["kind"]
         and controller.get("name") == meta["name"]
         and controller.get("uid") != meta["uid"]
     )
 
 
 def _is_new(service: Mapping[str, Any]) -> bool:
-    return not (service.get("status") or {}).get("rollout")
+    status = service.get("status") or {}
+    return not (status.get("rollout") or status.get("phase"))
 
 
 def _applied(manifest: Mapping[str, Any]) -> str:

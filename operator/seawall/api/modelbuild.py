@@ -1,0 +1,260 @@
+"""ModelBuild: one content-addressed optimised model, made by the operator and shared by whoever needs it.
+
+The spec is a copy of everything that the result depends on, and never changes: an AcceleratorClass or a
+service may be edited while the build runs, and is then another build's business. The name carries its digest.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+
+from seawall.api.accelerator import LabelKey, LabelValue, Power, Precision, Toleration
+from seawall.api.compression import CompressionSpec
+from seawall.api.fields import (
+    ClassName,
+    Image,
+    Line,
+    Metadata,
+    Model,
+    ObjectName,
+    Quantity,
+    Sha256,
+    Span,
+    Uri,
+    checked,
+    rule,
+)
+from seawall.api.status import ATOMIC, KEYED_BY_TYPE, Condition, RejectedPreset, Time
+from seawall.api.v1alpha1 import Format
+
+PIPELINE_VERSION = 1
+"""Raised when the same request begins to give another artefact."""
+
+Figure = Annotated[str, Field(max_length=32)]
+"""A decimal number as a string"""
+Word = Annotated[str, Field(max_length=64)]
+Sentence = Annotated[str, Field(max_length=4096)]
+
+
+class BuildModel(Model):
+    """The model as it comes."""
+
+    uri: Uri = Field(description="Where the model is.")
+    format: Format = Field(description="How the model is stored.", max_length=16)
+    sha256: Sha256 | None = Field(None, description="Digest that the file must have.")
+    credentials_secret: ObjectName | None = Field(
+        None, description="Secret in the same namespace with the credentials for the uri."
+    )
+    max_batch_size: int | None = Field(None, ge=0, le=65536, description="Largest batch to build for.")
+
+
+class BuildAccelerator(Model):
+    """What the model is built for: the AcceleratorClass as it was."""
+
+    class_name: ClassName = Field(alias="class", description="Name of the AcceleratorClass.")
+    type: Literal["gpu", "tpu", "cpu"] = Field(description="Kind of device.")
+    compute_capability: Annotated[str, Field(max_length=8)] | None = Field(
+        None, description="CUDA compute capability of the GPU."
+    )
+    precisions: list[Precision] | None = Field(
+        None,
+        max_length=8,
+        description="Number formats that the device serves.",
+        json_schema_extra={"x-kubernetes-list-type": "set"},
+    )
+    resource_name: Annotated[str, Field(max_length=317)] | None = Field(
+        None, description="Extended resource that one device counts as."
+    )
+    memory: Quantity | None = Field(None, description="Memory of one device.")
+    node_selector: dict[LabelKey, LabelValue] | None = Field(
+        None, max_length=32, description="Node labels that the build needs: it is measured where it serves."
+    )
+    tolerations: list[Toleration] | None = Field(
+        None, max_length=32, description="Taints that the build accepts.", json_schema_extra=ATOMIC
+    )
+    power: Power | None = Field(None, description="What one device draws.")
+
+
+class BuildRuntime(Model):
+    """The model server that the artefact is made for and measured in."""
+
+    image: Image = Field(description="Image of Triton Inference Server.")
+    triton_version: Annotated[str, Field(max_length=5)] = Field(
+        description="NGC release of the image (YY.MM)."
+    )
+
+
+class BuildParallelism(Model):
+    """How the model is split."""
+
+    pipeline: int = Field(1, ge=1, le=64, description="Stages of the model.")
+
+
+class BuildSlo(Model):
+    """What preset auto aims for."""
+
+    p99: Annotated[str, Span("1ms", "10m", "20ms")] = Field(description="Latency objective.")
+
+
+class ModelBuildSpec(Model):
+    """Everything that the result depends on."""
+
+    model_config = ConfigDict(
+        json_schema_extra=checked(
+            rule("self == oldSelf", "a ModelBuild cannot be changed: its name carries the digest of its spec")
+        )
+    )
+    model: BuildModel = Field(description="The model as it comes.")
+    compression: CompressionSpec | None = Field(None, description="What to do to it; absent: only convert.")
+    accelerator: BuildAccelerator = Field(description="What the model is built for.")
+    runtime: BuildRuntime = Field(description="The model server.")
+    parallelism: BuildParallelism | None = Field(None, description="How the model is split; absent: whole.")
+    slo: BuildSlo | None = Field(None, description="Of preset auto alone.")
+    pipeline_version: int = Field(
+        ge=1, le=1_000_000, description="Release of the build pipeline that made the result."
+    )
+
+
+class BuildProgress(Model):
+    """How far the build is."""
+
+    stage: Word | None = None
+    percent: int | None = None
+    message: Line | None = None
+
+
+class AccuracyDrop(Model):
+    """Against labels, in points of percent."""
+
+    original: Figure | None = None
+    compressed: Figure | None = None
+    drop: Figure | None = None
+    low: Figure | None = None
+    high: Figure | None = None
+
+
+class BuildAccuracy(Model):
+    """What the evaluation data showed."""
+
+    metric: Word | None = None
+    value: Figure | None = None
+    low: Figure | None = Field(None, description="Lower bound of the 95 % interval.")
+    high: Figure | None = None
+    floor: Figure | None = None
+    samples: int | None = None
+    source: Word | None = Field(None, description="evaluation, calibration or generated.")
+    drop: AccuracyDrop | None = None
+
+
+class BatchProfile(Model):
+    """Service time of one batch size."""
+
+    size: int
+    mean_ms: Figure | None = None
+    std_ms: Figure | None = None
+    p50_ms: Figure | None = None
+    p99_ms: Figure | None = None
+    samples: int | None = None
+
+
+class ProfilePower(Model):
+    """What the device draws."""
+
+    idle_watts: Figure | None = None
+    peak_watts: Figure | None = None
+
+
+class BuildProfile(Model):
+    """Measured service times; fractions are decimal strings."""
+
+    accelerator: Word | None = None
+    instances: int | None = None
+    max_batch_size: int | None = None
+    max_queue_delay_ms: Figure | None = None
+    overhead_ms: Figure | None = None
+    cold_start_seconds: Figure | None = None
+    source: Word | None = None
+    batches: list[BatchProfile] | None = Field(None, max_length=32, json_schema_extra=ATOMIC)
+    power: ProfilePower | None = None
+    price_per_hour: Figure | None = None
+
+
+class BuildEnergy(Model):
+    """Energy of a thousand requests."""
+
+    joules_per_1k: Figure | None = Field(None, alias="joulesPer1k")
+    original_joules_per_1k: Figure | None = Field(None, alias="originalJoulesPer1k")
+    estimated: bool | None = None
+
+
+class BuildResult(Model):
+    """What was made, and what is known about it."""
+
+    preset: Word | None = None
+    format: Word | None = Field(None, description="onnx, tensorrt, stablehlo or pipeline.")
+    sha256: Word | None = Field(None, description="Digest of the original model.")
+    original_bytes: int | None = None
+    compressed_bytes: int | None = None
+    compression_ratio: Figure | None = Field(None, description="Original bytes over compressed bytes.")
+    engine_bytes: int | None = None
+    accuracy: BuildAccuracy | None = None
+    unproven: bool | None = Field(None, description="No evaluation data could prove the result.")
+    profile: BuildProfile | None = None
+    rejected_presets: list[RejectedPreset] | None = Field(None, max_length=32, json_schema_extra=ATOMIC)
+    energy: BuildEnergy | None = None
+
+
+class BuildArtifact(Model):
+    """Where the result is served from."""
+
+    uri: Annotated[str, Field(max_length=2048)]
+    digest: Word = Field(description="sha256 of the artefact's manifest.json.")
+    format: Word
+
+
+class ModelBuildStatus(Model):
+    """What the operator knows about the build."""
+
+    observed_generation: int | None = Field(None, description="Generation of the spec that this is about.")
+    phase: Literal["Pending", "Running", "Succeeded", "Refused", "Failed"] | None = None
+    progress: BuildProgress | None = None
+    conditions: list[Condition] | None = Field(
+        None,
+        max_length=8,
+        description="Complete: True when there is an artefact; a False one says why not.",
+        json_schema_extra=KEYED_BY_TYPE,
+    )
+    attempts: int | None = Field(None, description="Pods that have tried.")
+    started_at: Time | None = None
+    finished_at: Time | None = None
+    result: BuildResult | None = None
+    artifact: BuildArtifact | None = None
+    versions: dict[Word, Word] | None = Field(
+        None, max_length=32, description="Versions of the tools that made it."
+    )
+    log_tail: Sentence | None = Field(None, description="Last lines of a failed build's log.")
+    unused_since: Time | None = Field(
+        None, description="When the last service stopped using it; it is removed some days later."
+    )
+
+
+class ModelBuild(Model):
+    """One content-addressed optimised model."""
+
+    model_config = ConfigDict(
+        json_schema_extra=checked(
+            rule(
+                "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')"
+                " && size(self.metadata.name) <= 63",
+                "metadata.name must be at most 63 characters, start with a lower case letter, and contain "
+                "only lower case letters, digits and -: the Job is named after it",
+            )
+        )
+    )
+    api_version: Literal["serving.seawall.dev/v1alpha1"] = "serving.seawall.dev/v1alpha1"
+    kind: Literal["ModelBuild"] = "ModelBuild"
+    metadata: Metadata
+    spec: ModelBuildSpec
+    status: ModelBuildStatus | None = None
