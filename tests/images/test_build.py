@@ -38,8 +38,9 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (root / name).write_text(content)
     monkeypatch.setattr(images, "ROOT", root)
     monkeypatch.setattr(images, "STORE", tmp_path / "store")
+    monkeypatch.setattr(images, "ALL", ("one",))
     monkeypatch.setattr(
-        images, "IMAGES", {"one": images.Image("one", "localhost/one:dev", ("one", "list.txt"))}
+        images, "IMAGES", {"one": images.Image("one", "localhost/one:dev", "one", ("one", "list.txt"))}
     )
     return root
 
