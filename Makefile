@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help setup check test test-apiserver test-stores test-node demo demo-down bench crds golden images lock clean
+.PHONY: help setup check test test-apiserver test-stores test-training test-gpu test-node test-models demo demo-down bench crds golden images lock clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -25,12 +25,24 @@ test-apiserver: setup ## the tests that need a real etcd and kube-apiserver
 test-stores: setup ## the tests that need a real S3 server and a real registry
 	$(PY) -m pytest -q -m stores tests/stores
 
+test-training: setup ## presets that train and models of other frameworks, in their own environments
+	tools/convert-env > /dev/null
+	"$$(tools/training-env)" -m pytest -q tests/training
+	$(PY) -m pytest -q tests/training/test_tensorflow.py
+
+test-gpu: setup ## what of the GPU and TPU targets runs without one; not part of `make test`: 7 GB of tools
+	tools/gpu-env > /dev/null
+	$(PY) -m pytest -q tests/gpu
+
 test-node: setup ## the tests that need the whole local cluster
 	$(PY) -m pytest -q -m node tests/images
 	tools/e2e
 
+test-models: setup ## fine-tuned and converted models in the local cluster; not part of `make test`: a 3 GB image
+	tools/e2e --heavy
+
 test: export SEAWALL_EXAMPLES := 3000
-test: check test-apiserver test-stores test-node ## everything that CI runs
+test: check test-apiserver test-stores test-training test-node ## everything that CI runs
 
 demo: setup ## from nothing to two served models
 	tools/demo up
@@ -41,6 +53,7 @@ demo-down: ## leaves no trace of the demo
 bench: setup ## figures beside their floor, in one run
 	$(PY) bench/reconcile.py
 	"$$(tools/training-env)" bench/compress.py
+	$(PY) bench/queue_policy.py
 
 crds: setup ## write the CustomResourceDefinitions and what is generated from the models
 	$(PY) -m seawall.api.generated .

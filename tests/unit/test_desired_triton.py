@@ -93,27 +93,10 @@ def test_buckets_go_only_to_servers_that_have_histograms() -> None:
     assert control[0]["histogram_options"]["buckets"] == BUCKETS[0.020]
 
 
-def test_the_queue_is_bounded_by_the_slo() -> None:
-    policy = triton.model_config(inputs(CPU))["dynamic_batching"]["default_queue_policy"]
-    assert policy["timeout_action"] == "REJECT"
-    assert policy["default_timeout_microseconds"] == 80_000
-    assert policy["max_queue_size"] == 8 * 20
-
-
-QUEUES = {
-    "never too short for a burst": ({"maxBatchSize": 1}, {}, 128),
-    "longer with larger batches": ({"maxBatchSize": 64}, {}, 64 * 20),
-    "longer with more instances": ({"maxBatchSize": 64}, {"parallelism": {"instances": 2}}, 64 * 20 * 2),
-    "longer with more devices": ({"maxBatchSize": 64}, {"accelerator": {"class": "x", "count": 4}}, 64 * 20 * 4),
-    "longer with a larger SLO, up to a bound": ({"maxBatchSize": 64}, {"slo": {"p99": "10m"}}, 65536),
-    "as the user says": ({"maxBatchSize": 64}, {"batching": {"maxQueueSize": 7}}, 7),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(("model", "spec", "size"), QUEUES.values(), ids=QUEUES.keys())
-def test_queue_sizes(model: dict[str, Any], spec: dict[str, Any], size: int) -> None:
-    config = triton.model_config(inputs(GPU, model, **spec))
-    assert config["dynamic_batching"]["default_queue_policy"]["max_queue_size"] == size
+def test_the_queue_has_a_policy_only_where_asked_for_because_any_makes_the_batcher_miss_wake_ups() -> None:
+    assert triton.model_config(inputs(CPU))["dynamic_batching"] == {}
+    asked = triton.model_config(inputs(CPU, batching={"maxQueueSize": 7}))["dynamic_batching"]
+    assert asked == {"default_queue_policy": {"max_queue_size": 7}}
 
 
 def test_a_delay_is_added_only_where_asked_for() -> None:

@@ -40,6 +40,8 @@ class BuildSettings:
     signing_secret: str = ""
     deadline_seconds: int = 7200
     memory_limit: str = "8Gi"
+    profile_seconds: float = 60.0
+    """how long one preset may be measured"""
     retention_seconds: float = 7 * 86400.0
     at_once: int = 4
 
@@ -140,7 +142,10 @@ class _Pod:
         if self._settings.signing_secret:
             mounts.append({"name": "signing", "mountPath": SIGNING_PATH, "readOnly": True})
         # With Triton's beside it, no more than one core and 2Gi, as the phases before it.
-        return self._seawall(FINISH, (FINISH,), mounts, {"cpu": "250m", "memory": "512Mi"})
+        made = self._seawall(FINISH, (FINISH,), mounts, {"cpu": "250m", "memory": "512Mi"})
+        seconds = f"{self._settings.profile_seconds:g}"
+        made["env"].append({"name": "SEAWALL_BUILD_PROFILE_SECONDS", "value": seconds})
+        return made
 
     def _seawall(
         self, name: str, phases: tuple[str, ...], mounts: list[dict[str, Any]], requests: dict[str, str]

@@ -19,7 +19,7 @@ from seawall.api.v1alpha1 import AcceleratorClassSpec, CompressionSpec, Inferenc
 from seawall.desired.canonical import canonical_json, digest, without_empties
 from seawall.desired.references import referenced_objects
 
-TEMPLATE_VERSION = 1
+TEMPLATE_VERSION = 2
 """Raised when the builders begin to render a different pod from the same inputs."""
 
 

@@ -20,14 +20,8 @@ PRE_STOP_SECONDS = 10
 GRACE_PERIOD_SECONDS = PRE_STOP_SECONDS + EXIT_TIMEOUT_SECONDS + 5
 HISTOGRAM = "nv_inference_first_response_histogram_ms"
 BUCKET_RATIOS = (0.25, 0.5, 0.75, 0.9, 1.25, 1.5, 2, 4)
-QUEUE_TIMEOUT_SLOS = 4
-"""A request that waited this many SLOs is refused: it lies beyond the last latency bucket, and its client has
-likely gone. A timeout of one SLO would turn every short stall into errors instead of a few late answers."""
-LEAST_QUEUE = 128
 BACKENDS = {"onnx": "onnxruntime", "python": "python", "tensorrt": "tensorrt"}
 INSTANCE_KINDS = {"gpu": "KIND_GPU", "cpu": "KIND_CPU", "tpu": "KIND_CPU"}
-ASSUMED_BATCH = 8
-"""Batch size to reckon with where the fetcher picks it from the model itself."""
 SHM_MIB_PER_PROCESS = 128
 """A model in Python hands its tensors on through /dev/shm, in a region of each instance that only grows."""
 COMPLETE = frozenset({"onnx", "pipeline"})
@@ -154,32 +148,20 @@ def _instance_groups(inputs: RevisionInputs) -> list[dict[str, Any]]:
 
 
 def _dynamic_batching(inputs: RevisionInputs) -> dict[str, Any]:
-    """No preferred sizes, and no delay unless asked for: a delay is added one to one at low load."""
+    """No preferred sizes, and neither a delay nor a queue policy unless asked for.
+
+    A delay is added one to one at low load. A queue policy of any kind (a bound, a time limit, leave to set
+    one) makes Triton's batcher give up preparing the next batch while one runs, and then it misses a wake-up
+    now and then: answers come half a second late (bench/queue_policy.py shows it).
+    """
     batching = inputs.user.get("batching", {})
-    slo = parse_duration(inputs.slo)
-    config: dict[str, Any] = {
-        "default_queue_policy": {
-            "timeout_action": "REJECT",
-            "default_timeout_microseconds": round(QUEUE_TIMEOUT_SLOS * slo * 1e6),
-            "allow_timeout_override": True,
-            "max_queue_size": batching.get("maxQueueSize", _queue_size(inputs, slo)),
-        }
-    }
+    config: dict[str, Any] = {}
+    if "maxQueueSize" in batching:
+        config["default_queue_policy"] = {"max_queue_size": batching["maxQueueSize"]}
     delay = round(parse_duration(batching.get("maxQueueDelay", "0us")) * 1e6)
     if delay:
         config["max_queue_delay_microseconds"] = delay
     return config
-
-
-def _queue_size(inputs: RevisionInputs, slo: float) -> int:
-    """Requests that could be answered within the SLO at one full batch per millisecond and instance.
-
-    Hardly any model is faster, so nobody further behind can be in time.
-    """
-    batch = max(1, inputs.user["model"].get("maxBatchSize", ASSUMED_BATCH))
-    devices = inputs.user["accelerator"].get("count", 1)
-    in_time = batch * devices * inputs.user.get("instances", 1) * math.ceil(slo * 1000)
-    return min(max(LEAST_QUEUE, int(in_time)), 65536)
 
 
 def latency_buckets(slo: float) -> list[int]:
