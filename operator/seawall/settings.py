@@ -115,6 +115,9 @@ class Settings(BaseSettings):
     build_memory_limit: str = "8Gi"
     """A model is held two or three times while it is compared with its original."""
 
+    build_profile_seconds: float = Field(60.0, ge=1, le=3600)
+    """How long a build may drive one preset in Triton; less on a busy machine means wider intervals."""
+
     build_retention_seconds: float = Field(7 * 86400.0, ge=60)
     """How long a ModelBuild is kept that nobody uses: a rollback within a week finds it."""
 
@@ -150,8 +153,10 @@ class Settings(BaseSettings):
             artifacts_uri=self.artifacts_uri,
             artifacts_secret=self.artifacts_secret,
             signing_secret=self.signing_secret,
+            public_keys=self.public_keys,
             deadline_seconds=self.build_deadline_seconds,
             memory_limit=self.build_memory_limit,
+            profile_seconds=self.build_profile_seconds,
             retention_seconds=self.build_retention_seconds,
             at_once=self.max_builds,
         )

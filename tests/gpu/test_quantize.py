@@ -18,7 +18,6 @@ from seawall.optimize.gpu.quantize import compress
 from seawall.optimize.gpu.rewrite import gemm_to_matmul
 from seawall.optimize.gpu.sensitivity import by_outliers
 from seawall.optimize.gpu.simulate import runnable
-from seawall.optimize.gpu.sparse import prune_2_4, pruned_along
 from seawall.optimize.gpu.stored import store_quantised
 from seawall.optimize.gpu.tables import cast_tables
 from seawall.optimize.graph import save
@@ -307,37 +306,3 @@ def test_a_gemm_becomes_a_matmul_with_the_same_answers(
     data = Samples({"x": weights(3, 5, 8)})
     np.testing.assert_allclose(answers(graph, data), answers(Graph(tmp_path / "made"), data), atol=1e-6)
     assert Counter(node.op_type for node in model.graph.node)["Gemm"] == 0
-
-
-@pytest.mark.parametrize("axis", [0, 1])
-def test_two_of_every_four_weights_along_the_inputs_stay(axis: int) -> None:
-    dense = weights(1, 8, 8)
-    sparse = pruned_along(dense, axis)
-    groups = np.moveaxis(sparse, axis, -1).reshape(-1, 4)
-    assert (np.count_nonzero(groups, axis=1) == 2).all()
-    kept = sparse != 0
-    assert (sparse[kept] == dense[kept]).all()
-    whole = np.abs(np.moveaxis(dense, axis, -1).reshape(-1, 4))
-    assert (np.sort(np.abs(groups), 1)[:, 2:] == np.sort(whole, 1)[:, 2:]).all()
-
-
-def test_sparsity_goes_where_tensor_cores_can_skip(tmp_path: Path) -> None:
-    """The first convolution has one input channel: nothing to skip there."""
-    model = onnx.load(cnn(tmp_path / "graph").path)
-    assert prune_2_4(model) == ("w2", "w3", "w4")
-
-
-def test_sparsity_without_training_is_refused_with_what_it_needs(tmp_path: Path) -> None:
-    graph = cnn(tmp_path / "graph")
-    with pytest.raises(Refused, match="needs fine-tuning") as refused:
-        compress("sparse24", graph, context(graph, "sparse24", floor=0.9999), tmp_path / "made")
-    assert refused.value.reason == "AccuracyBelowFloor"
-
-
-def test_sparsity_that_holds_is_kept_in_fp16(tmp_path: Path, with_gpu: str) -> None:
-    graph = cnn(tmp_path / "graph")
-    found = compress("sparse24", graph, context(graph, "sparse24", floor=0.5), tmp_path / "made")
-    assert "FLOAT16" in kinds(found.graph)
-    model = onnx.load(found.graph.path)
-    weight = next(onnx.numpy_helper.to_array(i) for i in model.graph.initializer if i.name == "w2")
-    assert np.count_nonzero(weight) * 2 <= weight.size

@@ -15,6 +15,7 @@ from graphs import node as graph_node
 
 from seawall.optimize import graph as graphs
 from seawall.optimize import prove, train
+from seawall.optimize.gpu import sparse
 from seawall.optimize.types import (
     BuildOrder,
     Context,
@@ -73,6 +74,34 @@ def test_the_result_is_smaller_and_decides_alike(
     assert graphs.signature(made.graph).inputs == graphs.signature(graph).inputs
     assert "soft labels" in made.method
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["model.onnx"]
+
+
+def test_half_of_the_weights_stay_zero_while_the_others_learn(tmp_path: Path) -> None:
+    graph = convolutional(tmp_path / "graph")
+    context = context_for(graph, tmp_path)
+    dense_in_one_shot = graphs.load(graph)
+    places = sparse.prune_2_4(dense_in_one_shot)
+    at_once = context.measure(graphs.save(dense_in_one_shot, tmp_path / "at-once"))
+    made = train.compress("sparse24", graph, context, tmp_path / "out")
+    trained = graphs.load(made.graph)
+    assert sparse.dense(trained) == ()
+    assert len(sparse.prune_2_4(trained)) == len(places) > 0
+    assert made.graph.bytes > 0.9 * graph.bytes
+    proof = context.measure(made.graph)
+    assert proof.passed, proof
+    assert proof.value > at_once.value
+    assert "2:4 by magnitude" in made.method
+
+
+def test_a_layer_of_three_inputs_has_no_fours(tmp_path: Path) -> None:
+    nodes = [graph_node("Gemm", "x w b", "y", transB=1)]
+    given = {"w": weights(CLASSES, 6), "b": weights(CLASSES)}
+    graph = saved(tmp_path / "graph", nodes, given, ["batch", 6])
+    context = context_for(graph, tmp_path)
+    assert context.training is not None
+    np.savez(context.training, x=np.random.default_rng(1).standard_normal((64, 6)).astype(np.float32))
+    with pytest.raises(Refused, match="no layer has input channels in fours"):
+        train.compress("sparse24", graph, context, tmp_path / "out")
 
 
 def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:

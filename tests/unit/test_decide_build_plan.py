@@ -152,6 +152,7 @@ def test_what_may_not_start_yet_says_why_and_holds_no_place(over: dict[str, Any]
         ),
         ([pod("Pending", prepare=RUNNING)], "Running", "Phase prepare"),
         ([pod("Running", prepare=ended(0), finish=RUNNING)], "Running", "Phase finish"),
+        ([pod("Succeeded", prepare=ended(0), finish=ended(0))], "Running", "about to be read"),
         (
             [
                 pod("Failed", "11:20", [{"type": "DisruptionTarget", "status": "True"}], prepare=ended(137)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -46,6 +47,23 @@ def test_a_service_becomes_ready_only_after_a_right_answer() -> None:
     town.step()
     assert town.condition("Ready") == ("True", "Serving")
     assert town.service["status"]["replicas"] == 2
+
+
+@pytest.mark.parametrize(("left", "ready"), [(1, ("True", "Serving")), (0, ("False", "Progressing"))])
+def test_a_pod_that_may_not_load_what_its_revision_serves_says_why(left: int, ready: tuple[str, str]) -> None:
+    town = Town()
+    revision = town.installed()
+    pod = town.objects["Pod", f"digits-{revision}-1"]
+    told = json.dumps({"reason": "ArtifactDigestMismatch", "message": "model.onnx was changed"})
+    ended = {"exitCode": 1, "reason": "Error", "message": told}
+    pod["status"]["conditions"] = [{"type": "Ready", "status": "False"}]
+    pod["status"]["initContainerStatuses"] = [{"name": "fetch", "state": {"terminated": ended}}]
+    numbers = {"availableReplicas": left, "readyReplicas": left}
+    town.objects["Deployment", f"digits-{revision}"]["status"].update(numbers)
+    town.step()
+    assert town.condition("ModelReady") == ("False", "ArtifactDigestMismatch")
+    assert town.condition("Ready") == ready
+    assert town.service["status"]["rollout"]["stableRevision"] == revision
 
 
 def test_nothing_to_do_changes_nothing() -> None:

@@ -268,3 +268,12 @@ def test_what_the_result_does_not_depend_on_changes_no_name() -> None:
     assert build_name(wanted(compression={"preset": "auto"})) != build_name(
         wanted(compression={"preset": "auto"}, slo={"p99": "5ms"})
     )
+
+
+def test_a_build_trusts_the_keys_that_the_fetcher_trusts() -> None:
+    untold = containers(job())
+    assert not any(e["name"] == "SEAWALL_PUBLIC_KEYS" for c in untold.values() for e in c.get("env", ()))
+    made = containers(job(replace(SETTINGS, public_keys=("PEM 1", "PEM 2"))))
+    for phase in ("prepare", "finish"):
+        told = {e["name"]: e["value"] for e in made[phase]["env"]}
+        assert told["SEAWALL_PUBLIC_KEYS"] == '["PEM 1","PEM 2"]'

@@ -95,6 +95,15 @@ async def test_every_answer_is_judged(case: str) -> None:
         assert source in report["answeredBy"]
 
 
+async def test_a_compressed_model_may_be_a_little_off_where_that_is_said() -> None:
+    off = (await tally_of(lambda x: x * 2 + [0, 0.1])).report()
+    near = (await tally_of(lambda x: x * 2 + [0, 0.1], near=0.98)).report()
+    far = (await tally_of(lambda x: x[:, ::-1] * [3, -3], near=0.98)).report()
+    assert off["failures"] == {"wrong answer": off["requests"]}
+    assert near["answeredBy"] == {"doubled compressed": near["requests"]}
+    assert far["failures"] == {"wrong answer": far["requests"]}
+
+
 async def test_connections_are_left_before_they_grow_old(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(load, "CONNECTION_SECONDS", 0.0)
     opened = 0

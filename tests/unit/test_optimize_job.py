@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from seawall.decide.build_result import parse_refusal, parse_result
-from seawall.optimize import job
+from seawall.optimize import job, versions
 from seawall.optimize.progress import Progress
-from seawall.optimize.types import BuildOrder, Criterion, Recipe
+from seawall.optimize.types import BuildOrder, Criterion, Passing, Recipe, Target
 from support import builds
 
 
@@ -58,6 +58,16 @@ def test_three_phases_make_what_the_operator_reads(tmp_path: Path, monkeypatch: 
     assert told.artifact["format"] == "onnx"
     assert told.versions["onnxruntime"]
     assert (pod.work / "repository").is_dir()
+
+
+def test_a_phase_in_another_image_makes_nothing_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The training image may have other releases than the one that finishes."""
+    pod = Pod(tmp_path / "pod", builds.order(tmp_path), monkeypatch)
+    assert pod.run("prepare", "compress") == 0
+    before = {entry.name for entry in pod.work.glob("stages/*")}
+    monkeypatch.setattr(versions, "here", lambda: {"onnx": "99.0.0"})
+    assert pod.run("finish") == 0
+    assert {entry.name for entry in pod.work.glob("stages/*")} == before
 
 
 def test_an_artefact_that_is_there_spares_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,3 +189,54 @@ def test_a_training_image_is_handed_its_work_and_judged_afterwards(
     (folder / handed["output"] / "result.json").write_text('{"interface": 1, "method": "left as it was"}')
     assert pod.run("compress", "finish") == 0
     assert parse_result(pod.last_words, "pvc://builds/models").result["preset"] == "pruned+int8"
+
+
+PASSING = {
+    "the fetcher's words": ("FetchFailed: https://x/m: timed out", ("FetchFailed", "https://x/m: timed out")),
+    "a store's words": (
+        "the store s3://b does not answer as it should: 503",
+        ("PublishFailed", "the store s3://b does not answer as it should: 503"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("said", "words"), PASSING.values(), ids=PASSING.keys())
+def test_what_may_pass_has_a_reason_too(said: str, words: tuple[str, str]) -> None:
+    assert job._passing(Passing(said)) == dict(zip(("reason", "message"), words, strict=True))
+
+
+def test_a_pipeline_is_published_with_its_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    order = builds.order(tmp_path, preset="none", pipeline=2)
+    pod = Pod(tmp_path / "pod", order, monkeypatch)
+    assert pod.run("prepare", "compress", "finish") == 0, pod.last_words
+    told = parse_result(pod.last_words, "pvc://builds/models")
+    assert told.artifact["format"] == "pipeline"
+    folder = next((tmp_path / "volume").rglob("manifest.json")).parent
+    predicate = json.loads((folder / "manifest.json").read_text())["predicate"]
+    assert [stage["folder"] for stage in predicate["layout"]["stages"]] == ["stage-1", "stage-2"]
+    assert all((folder / name / "model.onnx").is_file() for name in ("stage-1", "stage-2"))
+    cut = next(stage for stage in predicate["stages"] if stage["name"] == "split")
+    assert sum(cut["detail"]["shares"]) == pytest.approx(1.0)
+    assert cut["detail"]["maxDifference"] <= 1e-5
+
+
+def test_an_image_is_handed_the_step_that_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """sparse24 on a GPU trains where there is data; what comes back must be 2:4."""
+    training = tmp_path / "training.npz"
+    images = np.random.default_rng(9).standard_normal((40, 1, 8, 8)).astype(np.float32)
+    np.savez(training, image=images, labels=np.zeros(40, np.int64))
+    recipe = Recipe(image="registry.example/train:1", data=str(training))
+    gpu = Target("l4", "gpu", "8.9")
+    pod = Pod(
+        tmp_path / "pod", builds.order(tmp_path, preset="sparse24", target=gpu, recipe=recipe), monkeypatch
+    )
+    assert pod.run("prepare") == 0
+    folder = pod.work / "recipe"
+    handed = json.loads((folder / "recipe.json").read_text())
+    assert handed["step"] == "sparse24"
+    shutil.copy(folder / handed["model"], folder / handed["output"] / "model.onnx")
+    assert pod.run("compress") == 1
+    refusal = parse_refusal(pod.last_words)
+    assert refusal is not None
+    assert refusal[0] == "TrainingFailed"
+    assert "is not 2:4 sparse in" in refusal[1]

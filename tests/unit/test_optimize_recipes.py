@@ -269,15 +269,19 @@ def test_an_image_needs_a_cluster(tmp_path: Path, context: Context, original: Gr
         train.compress("pruned", original, replace(context, order=order), tmp_path / "out")
 
 
+@pytest.mark.parametrize("module", ["torch", "torch.nn", "torch_pruning"])
 def test_without_pytorch_the_sentence_says_what_to_do(
-    tmp_path: Path, context: Context, original: Graph, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, context: Context, original: Graph, monkeypatch: pytest.MonkeyPatch, module: str
 ) -> None:
     bare = tmp_path / "python"
-    bare.write_text("#!/bin/sh\necho \"ModuleNotFoundError: No module named 'torch'\"; exit 1\n")
+    bare.write_text(f"#!/bin/sh\necho \"ModuleNotFoundError: No module named '{module}'\"; exit 1\n")
     bare.chmod(0o755)
     monkeypatch.setenv(train.PYTHON_VARIABLE, str(bare))
-    with pytest.raises(Refused, match=r"PyTorch is missing.*SEAWALL_TRAINING_PYTHON"):
+    with pytest.raises(
+        Refused, match=r"PyTorch is missing.*seawall\[training\].*tools/training-env"
+    ) as caught:
         train.compress("pruned", original, context, tmp_path / "out")
+    assert "\n" not in caught.value.message
 
 
 def test_less_is_pruned_until_the_floor_is_kept(

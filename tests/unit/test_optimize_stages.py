@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from seawall.optimize.stages import RECORD, Stages
+from seawall.optimize import versions
+from seawall.optimize.stages import RECORD, Stages, key_of
 
 
 class Work:
@@ -118,3 +120,17 @@ def test_costly_stages_come_from_the_store_on_another_machine(tmp_path: Path) ->
     Stages(tmp_path / "third", store).run("train", 1, work, costly=True)
     assert work.done == 4
     assert (entry / "graph/model.onnx").read_bytes() == b"weights"
+
+
+def test_another_release_of_a_library_does_not_read_what_an_older_one_made(tmp_path: Path) -> None:
+    releases = dict(versions.here())
+    assert {"onnx", "onnxruntime", "seawall"} <= releases.keys()
+    for name in ("onnx", "onnxruntime", "seawall"):
+        assert key_of("prove", "m", releases | {name: "0.0.1"}) != key_of("prove", "m")
+    assert key_of("prove", "m", releases) == key_of("prove", "m")
+
+
+def test_releases_of_another_interpreter_are_asked_of_it(tmp_path: Path) -> None:
+    found = versions.of(sys.executable, ("onnx", "no-such-library"))
+    assert found == {"onnx": versions.here()["onnx"]}
+    assert versions.of(str(tmp_path / "nowhere"), ("onnx",)) == {}

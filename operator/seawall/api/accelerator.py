@@ -37,6 +37,11 @@ class Runtime(Model):
         str,
         Text("2[0-9][.](0[1-9]|1[0-2])", "must be the image's NGC release as YY.MM, such as 26.06", 5),
     ] = Field(description="NGC release of the image (YY.MM); decides which configuration fields it may get.")
+    jax_version: (
+        Annotated[str, Text("[0-9]+[.][0-9]+[.][0-9]+", "must be a release such as 0.7.1", 16)] | None
+    ) = Field(
+        None, description="JAX in the image, which serves StableHLO; no newer one may have exported a model."
+    )
     args: list[Argument] | None = Field(
         None,
         max_length=64,

@@ -66,8 +66,8 @@ class CompressionSpec(Model):
                 ".training",
             ),
             rule(
-                "!has(self.training) || self.preset.matches('^(pruned|distilled|auto)')",
-                "training is used by the presets pruned, distilled and auto only",
+                "!has(self.training) || self.preset.matches('^(pruned|distilled|sparse24|auto)')",
+                "training is used by the presets pruned, distilled, sparse24 and auto only",
                 ".training",
             ),
             rule(

@@ -84,6 +84,7 @@ class BuildRuntime(Model):
     triton_version: Annotated[str, Field(max_length=5)] = Field(
         description="NGC release of the image (YY.MM)."
     )
+    jax_version: Annotated[str, Field(max_length=16)] | None = Field(None, description="JAX in the image.")
 
 
 class BuildParallelism(Model):

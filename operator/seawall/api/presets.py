@@ -45,8 +45,8 @@ def steps(preset: str) -> tuple[str, ...]:
 
 
 def may_train(preset: str, recipe: bool) -> bool:
-    """Whether a build needs the training tools; auto tries training presets where a recipe is given."""
-    return any(step in TRAINED for step in steps(preset)) or (preset == "auto" and recipe)
+    """Whether a build needs the training tools; auto and sparse24 train where a recipe is given."""
+    return any(step in TRAINED for step in steps(preset)) or (preset in ("auto", "sparse24") and recipe)
 
 
 def refusal(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from seawall.optimize.pipeline import Bench, Prepared
     from seawall.optimize.types import BuildOrder, PresetResult
 
+FORMATS = ("onnx", "torch", "tensorflow", "tflite", "stablehlo")
 METRICS = ("top1", "cosine", "relative-error")
 SINGLE = ("none", "fp16", "bf16", "int8", "fp8", "int4", "sparse24")
 TRAINED = ("pruned", "pruned+int8", "distilled", "distilled+int8")
@@ -64,9 +65,7 @@ def add(subparsers: Any) -> None:
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--format", choices=("onnx", "torch", "tensorflow", "tflite"), help="default: by its name"
-    )
+    parser.add_argument("--format", choices=FORMATS, help="default: by its name")
     parser.add_argument("--sha256", type=_digest, metavar="HEX", help="digest that the model must have")
     parser.add_argument(
         "--max-batch", type=_natural, default=8, metavar="N", help="largest batch (default: 8)"
@@ -103,7 +102,8 @@ def run(args: argparse.Namespace) -> int:
     try:
         order = _order(args)
         presets = _presets(args.preset, order)
-        rows, shown = _built(args, order, presets, table)
+        with table:
+            rows, shown = _built(args, order, presets, table)
     except BrokenPipeError:
         raise
     except (Refused, Passing, ValueError, OSError) as problem:
@@ -160,7 +160,7 @@ def _one(bench: Bench, prepared: Prepared, meter: Timing, delivery: Delivery) ->
         bench.say("profile", None, preset)
         pair = auto.measured(stages, prepared, made, meter)
         found, baseline = pair if pair is not None else (None, None)
-        result = pipeline.accepted(made, prepared, stages, found)
+        result = pipeline.accepted(made, prepared, stages, found, baseline)
         return deliver.deliver(bench, prepared, made, result, delivery, baseline=baseline)
     except Refused as problem:
         return pipeline.refused(preset, prepared, stages, problem)
@@ -191,12 +191,13 @@ def _auto(
 
 def _order(args: argparse.Namespace) -> BuildOrder:
     from seawall.cli.optimize_target import target_of  # noqa: PLC0415
+    from seawall.optimize.bench import with_server  # noqa: PLC0415
     from seawall.optimize.types import BuildOrder, Criterion, Recipe  # noqa: PLC0415
 
     recipe = None
     if args.training_data or args.recipe_entrypoint or args.epochs:
         recipe = Recipe(None, tuple((args.recipe_entrypoint or "").split()), args.training_data, args.epochs)
-    return BuildOrder(
+    order = BuildOrder(
         model=args.model,
         format=args.format or _format(args.model),
         target=target_of(args.target, args.classes),
@@ -212,6 +213,7 @@ def _order(args: argparse.Namespace) -> BuildOrder:
         threads=args.threads,
         seed=args.seed,
     )
+    return with_server(order, os.environ)
 
 
 def _format(model: str) -> str:

@@ -3,31 +3,77 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from typing import Any
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
 
 from seawall.optimize.types import PresetResult, Profile, Proof
 
 WIDTHS = (16, 10, 7, 27)
 CELL = 22
 MOST_BATCHES = 3
+LINE = 100
+TICK_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    stage: str
+    percent: float | None
+    message: str
+    since: float
+    """when the stage began"""
 
 
 class Table:
-    def __init__(self, quiet: bool) -> None:
-        self._quiet = quiet
+    """Inside `with`, the line of progress also tells how long its stage has taken."""
+
+    def __init__(self, quiet: bool, clock: Callable[[], float] = time.monotonic) -> None:
+        self._quiet, self._clock = quiet, clock
         self._live = sys.stderr.isatty()
         self._sizes: tuple[int, ...] = ()
+        self._said: _Said | None = None
+        self._lock = threading.Lock()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._tick, daemon=True)
+
+    def __enter__(self) -> Self:
+        if self._live:
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        if self._live:
+            self._thread.join()
+        self.clear()
 
     def say(self, stage: str, percent: float | None, message: str) -> None:
         """One line that is written over; nowhere but on a terminal."""
-        if self._live:
-            share = "" if percent is None else f" {percent:.0f} %"
-            print(f"\r\033[K{stage}{share}: {message}"[:100], end="", file=sys.stderr, flush=True)
+        with self._lock:
+            before = self._said
+            same = before is not None and before.stage == stage
+            since = before.since if before is not None and same else self._clock()
+            self._said = _Said(stage, percent, message, since)
+            self._draw()
 
     def clear(self) -> None:
-        if self._live:
-            print("\r\033[K", end="", file=sys.stderr, flush=True)
+        with self._lock:
+            self._said = None
+            if self._live:
+                print("\r\033[K", end="", file=sys.stderr, flush=True)
+
+    def _tick(self) -> None:
+        while not self._over.wait(TICK_SECONDS):
+            with self._lock:
+                self._draw()
+
+    def _draw(self) -> None:
+        if self._live and self._said is not None:
+            line = progress_line(self._said, self._clock())
+            print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
 
     def head(self, prepared: Any, order: Any) -> None:
         from seawall.optimize.timing import batch_sizes  # noqa: PLC0415
@@ -82,7 +128,13 @@ def _details(row: PresetResult) -> list[str]:
         )
     if row.reason:
         lines.append(row.reason)
-    return lines
+    return [*lines, *row.notes]
+
+
+def progress_line(said: _Said, now: float) -> str:
+    share = "" if said.percent is None else f" {said.percent:.0f} %"
+    seconds = int(now - said.since)
+    return f"{said.stage}{share}{f' {seconds} s' if seconds else ''}: {said.message}"[:LINE]
 
 
 def shown_sizes(sizes: Sequence[int]) -> tuple[int, ...]:

@@ -136,7 +136,9 @@ def _running(observed: ObservedBuild, use: Use, job: Manifest) -> Plan:
     pod = build_pods.active(observed.pods)
     evicted = any(build_pods.was_evicted(p) for p in observed.pods)
     again = "; a pod before it was evicted" if evicted else ""
-    if pod is None:
+    if pod is None and build_pods.newest(observed.pods, "Succeeded") is not None:
+        outcome = Outcome("Running", "Building", "The last phase has ended; its result is about to be read")
+    elif pod is None:
         outcome = Outcome("Pending", "Starting", f"The Job has no pod yet{again}")
     elif obstacle := build_pods.obstacle(pod):
         outcome = Outcome("Pending", *obstacle)

@@ -142,11 +142,12 @@ def _model(now: Situation) -> Condition:
         return Condition("ModelReady", None, "NotStarted", "No revision exists; see SpecAccepted")
     if rejected is not None and rejected.revision == target and rejected.reason in MODEL_REASONS:
         return Condition("ModelReady", False, rejected.reason, rejected.message)
-    if target == now.rollout.stable:
-        return Condition("ModelReady", True, "Verified", f"Revision {target} has answered right")
     trouble = now.trouble
     if trouble is not None and trouble.condition == "ModelReady":
+        # Also of a revision that serves: its next pod meets another source than its first one did.
         return Condition("ModelReady", False, trouble.reason, trouble.message)
+    if target == now.rollout.stable:
+        return Condition("ModelReady", True, "Verified", f"Revision {target} has answered right")
     here = now.revisions.get(target)
     if here is not None and here.state(now.replicas).ready:
         answer = now.observed.verification

@@ -12,7 +12,7 @@ from seawall.api.modelbuild import ModelBuildSpec
 from seawall.api.presets import may_train
 from seawall.desired import names
 from seawall.desired.build_order import build_order
-from seawall.desired.canonical import stamped
+from seawall.desired.canonical import canonical_json, stamped
 from seawall.desired.modelbuild import CONVERTED_FORMATS, PVC_SCHEME, claim_of, source_claims
 from seawall.desired.names import Owner
 
@@ -38,6 +38,8 @@ class BuildSettings:
     """empty: nothing can be built"""
     artifacts_secret: str = ""
     signing_secret: str = ""
+    public_keys: tuple[str, ...] = ()
+    """in PEM; where there are any, what the store has counts only if one of them signed it"""
     deadline_seconds: int = 7200
     memory_limit: str = "8Gi"
     profile_seconds: float = 60.0
@@ -159,10 +161,15 @@ class _Pod:
             "env": [
                 {"name": "SEAWALL_BUILD", "value": build_order(self._spec)},
                 {"name": "SEAWALL_ARTIFACTS", "value": _literal(self._settings.artifacts_uri)},
+                *self._public_keys(),
                 {"name": "HOME", "value": "/tmp"},  # noqa: S108 - inside the container
             ],
             "ports": [{"containerPort": names.PROGRESS_PORT, "protocol": "TCP"}],
         }
+
+    def _public_keys(self) -> list[dict[str, str]]:
+        keys = self._settings.public_keys
+        return [{"name": "SEAWALL_PUBLIC_KEYS", "value": canonical_json(list(keys))}] if keys else []
 
     def _train(self, image: str) -> dict[str, Any]:
         """The user's own image, which sees its recipe's folder and nothing else of the build."""

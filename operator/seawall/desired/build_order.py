@@ -66,6 +66,7 @@ def _target(spec: ModelBuildSpec) -> dict[str, Any]:
         "product": _product(device),
         "triton_version": spec.runtime.triton_version,
         "image": spec.runtime.image,
+        "jax_version": spec.runtime.jax_version,
         "idle_watts": _watts(power.idle_watts if power else None),
         "peak_watts": _watts(power.peak_watts if power else None),
         "price_per_hour": None,

@@ -15,7 +15,9 @@ from seawall.desired.inputs import compression_part
 
 CONVERTED_FORMATS = frozenset({"torch", "tensorflow", "tflite"})
 """What Triton does not load as it comes."""
-BUILT_FORMATS = CONVERTED_FORMATS | {"onnx"}
+BUILT_IN_ANY_CASE = CONVERTED_FORMATS | {"stablehlo"}
+"""What is not served as it comes: StableHLO is verified, and its shapes and types are written beside it."""
+BUILT_FORMATS = BUILT_IN_ANY_CASE | {"onnx"}
 """What the build pipeline can read."""
 PVC_SCHEME = "pvc://"
 DIGEST_LENGTH = 10
@@ -26,7 +28,7 @@ _WORD = re.compile(r"[^a-z0-9]+")
 def needs_build(spec: InferenceServiceSpec) -> bool:
     return (
         _preset(spec) != "none"
-        or spec.model.inferred_format in CONVERTED_FORMATS
+        or spec.model.inferred_format in BUILT_IN_ANY_CASE
         or spec.parallelism.pipeline > 1
     )
 
@@ -60,6 +62,7 @@ def build_spec(
             "runtime": {
                 "image": accelerator.runtime.image,
                 "tritonVersion": accelerator.runtime.triton_version,
+                "jaxVersion": accelerator.runtime.jax_version,
             },
             "parallelism": {"pipeline": pipeline} if pipeline > 1 else None,
             "slo": {"p99": spec.slo.p99} if _preset(spec) == "auto" else None,

@@ -72,7 +72,7 @@ def walk(
             continue
         found, original = pair
         baseline = baseline or original
-        result = pipeline.accepted(made, prepared, stages, found)
+        result = pipeline.accepted(made, prepared, stages, found, original)
         cost, batch = cheapest(found, baseline, bench.order.slo_p99_ms)
         entries.append(_Entry(result, made, cost, batch))
         told(result)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,19 @@ from seawall.optimize.types import (
 STABLEHLO = "stablehlo"
 
 
+SERVER_JAX = "SEAWALL_SERVER_JAX"
+"""release of jax in the image that serves StableHLO, where the order does not tell it"""
+
+
+def with_server(order: BuildOrder, environment: Mapping[str, str]) -> BuildOrder:
+    """The order with the server's jax, if it is for a program at all: no other artefact depends on it."""
+    told = environment.get(SERVER_JAX)
+    program = order.target.type == "tpu" or order.format == STABLEHLO
+    if not program or not told or order.target.jax_version:
+        return order
+    return replace(order, target=replace(order.target, jax_version=told))
+
+
 @dataclass(frozen=True, slots=True)
 class Bench:
     """What a build works with, beside its order."""
@@ -37,11 +50,13 @@ class Bench:
     """the work folder lives as long as this build: what its addresses gave once, they gave for all of it"""
     sleep: Callable[[float], None] = time.sleep
     search_seconds: float = 600.0
+    made_by: Mapping[str, str] | None = None
+    """releases that the results of stages are kept under; None: those of this process"""
     recipe: Path | None = None
     """where a training image of the user's own is handed its work, and leaves it"""
 
     def stages(self) -> Stages:
-        return Stages(self.work / "stages", self.elsewhere)
+        return Stages(self.work / "stages", self.elsewhere, self.made_by)
 
 
 @dataclass(frozen=True, slots=True)

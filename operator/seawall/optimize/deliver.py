@@ -12,7 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 from seawall.optimize import publish, report, versions
 from seawall.optimize.bench import Bench, Candidate, Prepared
 from seawall.optimize.forms import Formed, formed
-from seawall.optimize.types import Artifact, BuildOrder, PresetResult, Profile, Stage, Target
+from seawall.optimize.types import Artifact, BuildOrder, PresetResult, Profile, Target
 
 LONGEST_VERSION = 64
 """of a status field"""
@@ -55,7 +55,7 @@ def deliver(
         result, lost, prepared.fetched.sha256, order.target, baseline=baseline, kind=kind
     )
     manifest = publish.Manifest(
-        key=publish.key(order, digests),
+        key=publish.key(_asked(order, form), digests),
         layout=form.layout,
         request=asdict(_without_signatures(order)),
         inputs=digests,
@@ -78,12 +78,17 @@ def known(order: BuildOrder, digests: Mapping[str, str], delivery: Delivery) -> 
 
 
 def _with_form(result: PresetResult, form: Formed) -> PresetResult:
-    result = replace(result, notes=(*result.notes, *form.notes))
+    result = replace(result, notes=(*result.notes, *form.notes), stages=(*result.stages, *form.stages))
     if form.engine is None:
         return result
-    told = form.engine.to_json()
-    stage = Stage("compile", form.engine.build_seconds or 0.0, told)
-    return replace(result, engine_bytes=form.engine.bytes, engine=told, stages=(*result.stages, stage))
+    return replace(result, engine_bytes=form.engine.bytes, engine=form.engine.to_json())
+
+
+def _asked(order: BuildOrder, form: Formed) -> BuildOrder:
+    """A graph for a GPU that no runtime image has touched never answers a request for an engine."""
+    if order.target.type != "gpu" or form.layout["kind"] != "onnx":
+        return order
+    return replace(order, target=replace(order.target, image=None, triton_version=None))
 
 
 def _without_signatures(order: BuildOrder) -> BuildOrder:

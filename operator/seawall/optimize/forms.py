@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from seawall.optimize.bench import Bench, Candidate, Prepared
 from seawall.optimize.graph import session
 from seawall.optimize.pipeline import runnable
 from seawall.optimize.sessions import answer
-from seawall.optimize.types import Array, Graph, Refused
+from seawall.optimize.types import Array, Graph, Refused, Stage
 
 if TYPE_CHECKING:
     from seawall.optimize.gpu.engine import Engine
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 SPLIT_BATCH = 8
 """largest batch that the compute of stages is measured at: shares change little beyond it"""
 NO_SERVER = (
-    "nothing tells which release of jax the server has (SEAWALL_SERVER_JAX can), so this program, of jax {jax},"
-    " was not held against it; a server that is older refuses the program when it loads it"
+    "nothing tells which release of jax the server has (SEAWALL_SERVER_JAX can), so this program, of jax"
+    " {jax}, was not held against it; an older server refuses the program when it loads it"
 )
 COMPILE = "compile"
 COMPILE_ALL = """\
@@ -41,6 +42,7 @@ class Formed:
     folder: Path
     layout: Mapping[str, Any]
     engine: Engine | None = None
+    stages: tuple[Stage, ...] = ()
     notes: tuple[str, ...] = ()
     """what could not be done or checked here"""
 
@@ -58,7 +60,8 @@ def formed(bench: Bench, prepared: Prepared, made: Candidate) -> Formed:
     if engine is not None:
         folder.mkdir(parents=True)
         shutil.copyfile(engine.path, folder / engine.path.name)
-        return Formed(folder, {"kind": "tensorrt"}, engine)
+        built = Stage("compile", engine.build_seconds or 0.0, engine.to_json())
+        return Formed(folder, {"kind": "tensorrt"}, engine, (built,))
     shutil.copytree(made.graph.folder, folder)
     return Formed(folder, {"kind": "onnx"}, notes=_no_engine(bench))
 
@@ -73,8 +76,9 @@ def _split(bench: Bench, prepared: Prepared, made: Candidate, folder: Path) -> F
     from seawall.optimize.split import split  # noqa: PLC0415
 
     order = bench.order
-    if prepared.program is not None:
-        raise Refused("CannotSplit", "a StableHLO program cannot be cut into stages; build from ONNX")
+    if prepared.program is not None or order.target.type == "tpu":
+        raise Refused("CannotSplit", "StableHLO programs, which TPUs serve, cannot be cut into stages")
+    began = time.monotonic()
     cut = split(
         made.graph,
         order.pipeline,
@@ -85,7 +89,14 @@ def _split(bench: Bench, prepared: Prepared, made: Candidate, folder: Path) -> F
         threads=max(1, order.threads),
         say=bench.say,
     )
-    return Formed(folder, cut.layout)
+    told = {
+        "shares": list(cut.shares),
+        "crossingBytes": cut.crossing_bytes,
+        "maxDifference": cut.max_difference,
+        "divided": list(cut.divided),
+    }
+    done = Stage("split", round(time.monotonic() - began, 3), told)
+    return Formed(folder, cut.layout, stages=(done,))
 
 
 def _program(bench: Bench, prepared: Prepared, made: Candidate, folder: Path) -> Formed:
@@ -129,9 +140,10 @@ def ready_to_compile(bench: Bench, prepared: Prepared, made: Candidate) -> None:
 
 
 def engine_of(bench: Bench, made: Candidate) -> Engine | None:
-    """The engine that was built from this candidate, judged; None where nothing was to be built."""
+    """The engine that was built from this candidate, judged; None where nothing was to be built.
+    Raises Refused where it was, and did not come about."""
     folder = bench.work / COMPILE / made.preset
-    if not (folder / "results").is_dir():
+    if not (folder / "compile.sh").is_file():
         return None
     from seawall.optimize.gpu.engine import read  # noqa: PLC0415
 

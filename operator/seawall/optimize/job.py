@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from seawall.optimize import auto, deliver, pipeline, publish
+from seawall.optimize import auto, deliver, pipeline, publish, versions
 from seawall.optimize.auto import Outcome
+from seawall.optimize.bench import Bench, Prepared, with_server
 from seawall.optimize.forms import COMPILE, COMPILE_ALL, ready_to_compile
 from seawall.optimize.measure import Timing
-from seawall.optimize.pipeline import Bench, Prepared
 from seawall.optimize.progress import Progress
-from seawall.optimize.types import BuildOrder, Passing, Refused
+from seawall.optimize.types import REASONS, BuildOrder, Passing, Refused
 
 PHASES = ("prepare", "compress", "finish")
 WORK = Path("/build")
@@ -29,8 +29,8 @@ TRITON = "grpc://127.0.0.1:8001"
 REFUSED, PASSING = 1, 75
 MESSAGE_BYTES = 4000
 """of the 4096 that Kubernetes keeps"""
-FOUND, REFUSALS = "found.json", "refusals.json"
-PROFILE_SECONDS = 60.0
+FOUND, REFUSALS, RELEASES = "found.json", "refusals.json", "releases.json"
+PROFILE_SECONDS = "60"
 
 
 def main(phases: Sequence[str], environment: Mapping[str, str], work: Path = WORK) -> int:
@@ -46,9 +46,16 @@ def main(phases: Sequence[str], environment: Mapping[str, str], work: Path = WOR
     except Refused as problem:
         return _ended(environment, REFUSED, {"reason": problem.reason, "message": problem.message})
     except Passing as problem:
-        reason, _, message = str(problem).partition(": ")
-        return _ended(environment, PASSING, {"reason": reason, "message": message or reason})
+        return _ended(environment, PASSING, _passing(problem))
     return _ended(environment, 0, told) if told is not None else 0
+
+
+def _passing(problem: Passing) -> dict[str, str]:
+    """A store's own words carry no reason: what fails there is publishing, or finding what is published."""
+    reason, _, message = str(problem).partition(": ")
+    if reason in REASONS and message:
+        return {"reason": reason, "message": message}
+    return {"reason": "PublishFailed", "message": str(problem)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +64,14 @@ class Job:
     delivery: deliver.Delivery
     triton: str | None
     """None: measured in this process"""
+    profile_seconds: float
 
     @classmethod
     def of(cls, environment: Mapping[str, str], work: Path, progress: Progress) -> Job:
         uri = environment.get("SEAWALL_ARTIFACTS", "")
         if not uri:
             raise Refused("ArtifactStoreMissing", "the operator names no store for artefacts")
-        order = BuildOrder.from_json(environment.get("SEAWALL_BUILD", ""))
+        order = with_server(BuildOrder.from_json(environment.get("SEAWALL_BUILD", "")), environment)
         mount = Path(environment.get("SEAWALL_BUILD_ARTIFACTS_MOUNT", "/artifacts"))
         store = publish.open_store(uri, publish.store_credentials(environment), mount)
         own_image = order.recipe is not None and order.recipe.image is not None
@@ -74,10 +82,14 @@ class Job:
             progress.say,
             elsewhere=deliver.StagesInStore(store),
             one_build=True,
+            made_by=_releases(work),
             recipe=work / "recipe" if own_image else None,
         )
         return cls(
-            bench, deliver.Delivery(store, _signer()), environment.get("SEAWALL_TRITON", TRITON) or None
+            bench,
+            deliver.Delivery(store, _signer(), json.loads(environment.get("SEAWALL_PUBLIC_KEYS", "[]"))),
+            environment.get("SEAWALL_TRITON", TRITON) or None,
+            float(environment.get("SEAWALL_BUILD_PROFILE_SECONDS", PROFILE_SECONDS)),
         )
 
     def phase(self, name: str) -> Mapping[str, Any] | None:
@@ -109,7 +121,8 @@ class Job:
         from seawall.optimize.presets import steps  # noqa: PLC0415
         from seawall.optimize.recipes import handover  # noqa: PLC0415
 
-        trained = [s for s in steps(self.bench.order.preset) if s in pipeline.TRAINING]
+        trains = (*pipeline.TRAINING, pipeline.SPARSE)
+        trained = [s for s in steps(self.bench.order.preset) if s in trains]
         step = trained[0] if trained else "pruned"
         handover(step, prepared.original, pipeline.context_of(self.bench, prepared), folder)
 
@@ -153,7 +166,7 @@ class Job:
 
     def _measured(self, prepared: Prepared) -> Outcome:
         order = self.bench.order
-        meter = Timing(self.bench, PROFILE_SECONDS, self.triton, self.bench.work / "repository")
+        meter = Timing(self.bench, self.profile_seconds, self.triton, self.bench.work / "repository")
         if order.preset == "auto":
             refusals = json.loads((self.bench.work / REFUSALS).read_text(encoding="utf-8"))
             return auto.walk(self.bench, prepared, meter, refusals=refusals)
@@ -161,8 +174,9 @@ class Job:
         made = pipeline.candidate(self.bench, stages, prepared, order.preset)
         self.bench.say("profile", None, f"{order.preset} in Triton")
         pair = auto.measured(stages, prepared, made, meter)
-        result = pipeline.accepted(made, prepared, stages, pair[0] if pair else None)
-        return Outcome(result, made, (), pair[1] if pair else None)
+        found, original = pair if pair is not None else (None, None)
+        result = pipeline.accepted(made, prepared, stages, found, original)
+        return Outcome(result, made, (), original)
 
     def _prepared(self) -> Prepared:
         return pipeline.prepare(self.bench, self.bench.stages())
@@ -182,6 +196,15 @@ def _words(artifact: Any, result: Mapping[str, Any], versions: Mapping[str, str]
     return {"result": dict(result), "artifact": where, "versions": dict(versions)}
 
 
+def _releases(work: Path) -> Mapping[str, str]:
+    """Of the first container: a phase in another image goes on with its results and makes none anew."""
+    path = work / RELEASES
+    if not path.is_file():
+        _write(path, dict(versions.here()))
+    told: Mapping[str, str] = json.loads(path.read_text(encoding="utf-8"))
+    return told
+
+
 def _signer() -> publish.Signer | None:
     """The Secret holds one private key, whatever its name."""
     keys = sorted(p for p in SIGNING.glob("*") if p.is_file() and not p.name.startswith("."))
@@ -190,6 +213,7 @@ def _signer() -> publish.Signer | None:
 
 def _write(path: Path, content: Any) -> None:
     """Whole or not at all: the container may be killed at any time."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_suffix(".new")
     scratch.write_text(json.dumps(content), encoding="utf-8")
     scratch.rename(path)

@@ -121,7 +121,13 @@ def refused(preset: str, prepared: Prepared, stages: Stages, problem: Refused) -
     )
 
 
-def accepted(made: Candidate, prepared: Prepared, stages: Stages, profile: Profile | None) -> PresetResult:
+def accepted(
+    made: Candidate,
+    prepared: Prepared,
+    stages: Stages,
+    profile: Profile | None,
+    baseline: Profile | None = None,
+) -> PresetResult:
     return PresetResult(
         made.preset,
         accepted=True,
@@ -130,6 +136,7 @@ def accepted(made: Candidate, prepared: Prepared, stages: Stages, profile: Profi
         compressed_bytes=made.graph.bytes,
         proof=made.proof,
         profile=profile,
+        baseline=baseline,
         compressed=made.compressed,
         stages=(*prepared.stages, *stages.done),
         precheck=made.precheck,

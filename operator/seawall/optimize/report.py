@@ -56,7 +56,7 @@ def latency_json(profile: Profile | None) -> list[dict[str, Any]]:
     ]
 
 
-def result_json(result: PresetResult, target: Target, baseline: Profile | None = None) -> dict[str, Any]:
+def result_json(result: PresetResult, target: Target) -> dict[str, Any]:
     """One entry of `results` of `seawall optimize --json`."""
     raw: dict[str, Any] = {
         "preset": result.preset,
@@ -70,7 +70,7 @@ def result_json(result: PresetResult, target: Target, baseline: Profile | None =
         "latency": latency_json(result.profile),
         "artifact": asdict(result.artifact) if result.artifact else None,
         "profile": result.profile.to_json(target) if result.profile else None,
-        "energy": energy_json(result.profile, baseline, target, whole=True),
+        "energy": energy_json(result.profile, result.baseline, target, whole=True),
         "stages": [stage_json(stage) for stage in result.stages],
         "notes": list(result.notes),
     }

@@ -65,13 +65,14 @@ def _files(folder: Path) -> dict[str, str]:
 class Stages:
     folder: Path
     elsewhere: Elsewhere | None = None
+    made_by: Mapping[str, str] | None = None
     clock: Callable[[], float] = time.monotonic
     done: list[Stage] = field(default_factory=list)
     """what this run went through, in order: the manifest's entries"""
 
     def run(self, name: str, material: Any, work: Work, *, costly: bool = False, fresh: bool = False) -> Done:
         """The entry for this material, made by `work` unless it is there already and need not be fresh."""
-        key = key_of(name, material)
+        key = key_of(name, material, self.made_by)
         started = self.clock()
         entry = self.folder / f"{name}-{key[:32]}"
         record = None if fresh else self._read(entry)

@@ -355,6 +355,8 @@ class PresetResult:
     engine_bytes: int | None = None
     proof: Proof | None = None
     profile: Profile | None = None
+    baseline: Profile | None = None
+    """of the original, measured in turns with this one"""
     compressed: Compressed | None = None
     stages: tuple[Stage, ...] = ()
     artifact: Artifact | None = None

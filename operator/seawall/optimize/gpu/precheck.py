@@ -46,7 +46,7 @@ class Verdict:
         told = f": {'; '.join(self.reasons)}" if self.reasons else ""
         if self.status == NOT_CHECKED:
             return f"{NOT_CHECKED}{told}"
-        return f"{self.status}{told} ({NOTE})"
+        return f"pre-check {self.status}{told} ({NOTE})"
 
     def refusal(self) -> Refused | None:
         if self.status != REFUSED:

@@ -40,7 +40,7 @@ def get_stage(key: str, folder: Path, store: Store, max_bytes: int = MAX_BYTES) 
             unpack(tar, unpacked, Budget(max_bytes, _SECONDS, time.monotonic))
         except FetchProblem as problem:
             if problem.reason is Reason.NO_SPACE:
-                raise Passing(f"no room for the result of a stage: {problem.message}") from problem
+                raise Passing(f"NoSpace: no room for the result of a stage: {problem.message}") from problem
             return False
         unpacked.rename(folder)
     return True

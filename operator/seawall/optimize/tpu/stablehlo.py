@@ -21,6 +21,11 @@ from seawall.optimize.types import Array, Fetched, Graph, Refused, Samples, Sign
 MODEL = "model.stablehlo"
 SUFFIXES = (".stablehlo", ".mlir", ".bin")
 PLATFORMS = ("cpu", "tpu")
+CARRIED = {
+    "bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64",
+    "float16", "float32", "float64",
+}  # fmt: skip
+"""types of inputs and outputs; those of fetch/stablehlo.py"""
 TOLERANCE = 0.02
 """Relative error of the program against its graph, both on a CPU; bf16 sums in another order"""
 HERE = Path(__file__).parent
@@ -47,7 +52,13 @@ class Verified:
 
 
 def signature_of(layout: Mapping[str, Any]) -> Signature:
-    """Of a program that was verified, from its layout."""
+    """Of a program that was verified, from its layout. Raises Refused for types that no request carries."""
+    for spec in (*layout["inputs"], *layout["outputs"]):
+        if spec["dtype"] not in CARRIED:
+            raise Refused(
+                "InvalidModel",
+                f"{spec['name']} is {spec['dtype']}, which no request can carry: cast inside the program",
+            )
     inputs, outputs = (
         tuple(TensorSpec(spec["name"], spec["dtype"], tuple(spec["shape"])) for spec in layout[role])
         for role in ("inputs", "outputs")
@@ -106,7 +117,8 @@ def translate(
             "ConversionFailed",
             f"the graph cannot become StableHLO here: {said}; export it with jax.export where it was made",
         )
-    made = verify(folder / MODEL, samples, max_batch, server=server, exporter=None, reference=reference)
+    # What exported it is what verifies it, so its release is known and held against the server's below.
+    made = verify(folder / MODEL, samples, max_batch, server=None, exporter=None, reference=reference)
     problem = newer_than_server(made.jax, server)
     if problem:
         raise problem
