@@ -17,7 +17,7 @@ check: setup ## under a minute: lint, types, import contracts, unit, golden and 
 	ruff format --check .
 	mypy
 	lint-imports
-	$(PY) -m pytest -q -m "not apiserver and not node and not stores"
+	$(PY) -m pytest -q -n auto --dist loadfile -m "not apiserver and not node and not stores" --ignore=tests/gpu --ignore=tests/training
 
 test-apiserver: setup ## the tests that need a real etcd and kube-apiserver
 	$(PY) -m pytest -q -m apiserver
@@ -54,6 +54,7 @@ bench: setup ## figures beside their floor, in one run
 	$(PY) bench/reconcile.py
 	"$$(tools/training-env)" bench/compress.py
 	$(PY) bench/queue_policy.py
+	$(PY) bench/simulate.py
 
 crds: setup ## write the CustomResourceDefinitions and what is generated from the models
 	$(PY) -m seawall.api.generated .

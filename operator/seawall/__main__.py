@@ -12,7 +12,9 @@ from collections.abc import Sequence
 
 from seawall import __version__
 
-COMMANDS = ("operator", "crd", "render", "optimize", "status", "rollout", "fetch", "cache", "build")
+COMMANDS = (
+    "operator", "crd", "render", "optimize", "simulate", "status", "rollout", "fetch", "cache", "build",
+)  # fmt: skip
 """Modules of seawall.cli; each has add(subparsers), and imports what is heavy only when it runs."""
 
 

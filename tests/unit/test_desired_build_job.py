@@ -132,6 +132,12 @@ def test_each_secret_is_where_it_is_needed_and_nowhere_else() -> None:
     assert not any("envFrom" in container for container in made.values())
 
 
+def test_how_long_may_be_measured_is_told_to_the_phase_that_measures() -> None:
+    made = containers(job(replace(SETTINGS, profile_seconds=5)))
+    told = {name: [e["value"] for e in c["env"] if "PROFILE" in e["name"]] for name, c in made.items()}
+    assert {name: value for name, value in told.items() if value} == {"finish": ["5"]}
+
+
 def test_volumes_of_a_store_and_a_source_on_claims() -> None:
     made = job(replace(SETTINGS, artifacts_uri="pvc://store/a"), model={"uri": "pvc://models/a.onnx"})
     claims = {

@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 
 from seawall.api.v1alpha1 import AcceleratorClassSpec, InferenceServiceSpec
-from seawall.desired.inputs import Platform, RevisionInputs, referenced_objects, revision_inputs
+from seawall.desired.inputs import (
+    TEMPLATE_VERSION,
+    Platform,
+    RevisionInputs,
+    referenced_objects,
+    revision_inputs,
+)
 
 PLATFORM = Platform("example.com/operator:1")
 SPEC = {
@@ -72,8 +78,9 @@ def test_inside_the_hash_as_the_users_part(change: dict[str, Any]) -> None:
     assert made.platform_digest == BASE.platform_digest
 
 
-def test_the_hash_is_the_same_in_every_version_of_seawall() -> None:
-    assert BASE.revision == "c15f2d50"
+def test_the_hash_is_the_same_in_every_version_of_seawall_that_renders_the_same_template() -> None:
+    assert inputs(platform=Platform("example.com/operator:1", 1)).revision == "c15f2d50"
+    assert inputs(platform=Platform("example.com/operator:1", 2)).revision == "7702f999"
 
 
 PLATFORM_CHANGES = {
@@ -83,7 +90,7 @@ PLATFORM_CHANGES = {
     ),
     "the node selector": inputs(accelerator={"nodeSelector": {"disk": "ssd"}}),
     "the operator's image": inputs(platform=Platform("example.com/operator:2")),
-    "the template's version": inputs(platform=Platform("example.com/operator:1", 2)),
+    "the template's version": inputs(platform=Platform("example.com/operator:1", TEMPLATE_VERSION + 1)),
 }
 
 

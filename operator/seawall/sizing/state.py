@@ -1,0 +1,195 @@
+"""What goes into a scaling decision, what comes out, and what is remembered between two of them.
+
+Everything is plain numbers and tuples, so that the operator can keep a state in memory or write it down,
+and the simulator can run a thousand services through the very same function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Literal
+
+Reason = Literal[
+    "Demand", "Latency", "Backlog", "Stable", "NoData", "Infeasible", "MinReplicas", "MaxReplicas", "Idle"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    min_replicas: int = 1
+    max_replicas: int = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """One reading. None, NaN, a negative or an absurd number all mean: no data."""
+
+    now: float
+    """seconds, on any clock that does not jump"""
+    rate_15s: float | None
+    """offered requests per second (answered, failed and refused), over the last 15 s"""
+    rate_60s: float | None
+    replicas: int
+    """what spec.replicas says now"""
+    ready: int
+    """pods that receive traffic"""
+    p99_ms: float | None = None
+    """over the last minute"""
+    p99_age_seconds: float = 0.0
+    late_share: float | None = None
+    """share of the last minute's requests that missed the SLO or failed"""
+    pending: float | None = None
+    """requests waiting in all pods together"""
+    ca2: float | None = None
+    """squared coefficient of variation of the gaps between arrivals; None is Poisson"""
+    service_scale: float | None = None
+    """measured service time divided by the profile's, see calibration.py"""
+    cold_start_seconds: float = 60.0
+    """p90 from a pod's creation to its readiness, as measured"""
+    complete: bool = True
+    """False: some pods did not report, so what is counted is too low"""
+
+
+@dataclass(frozen=True, slots=True)
+class LawSettings:
+    """One set for every service; none of them is meant to be tuned. docs/sizing.md has the measurements."""
+
+    margin: float = 0.0
+    """of the SLO, kept free on top of what the forecast's own errors ask for"""
+    sync_seconds: float = 15.0
+    hold_seconds: float = 450.0
+    """demand of this long ago still counts: the stabilisation window"""
+    smooth_seconds: float = 120.0
+    errors_kept: int = 60
+    """minutes of forecast errors and of outcomes that the margin learns from"""
+    late_budget: float = 0.0015
+    """share of requests that may miss the SLO, in the long run"""
+    violation_budget: float = 0.015
+    """share of minutes whose p99 may be above the SLO, in the long run"""
+    lean_late: float = 0.008
+    """risk accepted for the next minute while the whole budget is left"""
+    lean_violation: float = 0.06
+    strict_late: float = 0.001
+    """risk accepted once the budget is used up"""
+    strict_violation: float = 0.012
+    doubt: float = 0.10
+    """standard deviation of the logarithm of a forecast's error, assumed until errors are known"""
+    most_headroom: float = 0.45
+    """logarithm of the largest margin on a forecast"""
+    recurrence: float = 1.3
+    """a rise by this factor that came back three times running is expected again"""
+    recurrence_minutes: tuple[int, ...] = (15, 30, 60)
+    turns_down_per_hour: int = 2
+    """how often in an hour a rising count may start to fall; it changes direction twice as often at most"""
+    fall_per_minute: float = 0.2
+    settle_seconds: float = 300.0
+    """how long a service must have been watched before it is made smaller"""
+    drain_seconds: float = 45.0
+    """a backlog is to be gone after this long"""
+    stale_seconds: float = 45.0
+    """an older p99 says nothing"""
+    most_correction: float = 8.0
+    blind_margin: float = 0.05
+    """of the SLO, kept free while there is no p99 to learn from"""
+    idle_seconds: float = 600.0
+    """without one request for this long, minReplicas 0 is taken at its word"""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """The replicas that each part of the law asks for; the largest wins."""
+
+    feed_forward: int
+    feedback: int
+    backlog: int
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    replicas: int
+    reason: Reason
+    terms: Terms
+    load_ratio: float | None
+    """the observed p99 as load: 1 is exactly at capacity; None without a usable p99"""
+    demand_rps: float | None
+    """what the replicas are for: the forecast with its margin"""
+    capacity_rps: float | None
+    """of one pod at the SLO"""
+    predicted_p99_ms: float | None
+    """at the decided replicas and the present rate; inf beyond stability"""
+    feasible: bool
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    at: float
+    level: float
+    """offered rate: the larger of the short and the long window"""
+    smooth: float
+    ready: int
+    base: float
+    """forecast without margin"""
+    envelope: float
+    replicas: int = 0
+    """what was decided then"""
+
+
+@dataclass(frozen=True, slots=True)
+class LawState:
+    since: float | None = None
+    """when the first usable reading came"""
+    smooth: float | None = None
+    recent: tuple[Level, ...] = ()
+    minute: int | None = None
+    peaks: tuple[float, ...] = ()
+    """largest level of each minute, the last one still growing"""
+    errors: tuple[tuple[float, float], ...] = ()
+    """per minute: logarithm of demand over forecast, and of the envelope over the forecast"""
+    outcomes: tuple[tuple[float, float], ...] = ()
+    """per minute: share of late requests, and 1 if the minute was violated"""
+    headroom: float | None = None
+    """logarithm of the margin in use"""
+    correction: float = 1.0
+    """how much heavier the load is than counted, by the observed p99 (kappa)"""
+    scale: float = 1.0
+    """the last service_scale that was measured"""
+    evidence: tuple[float, ...] = ()
+    futile: int = 0
+    """consecutive readings above the SLO at so little load that no pod can help"""
+    pending: float = 0.0
+    growing: int = 0
+    p99_seen: float | None = None
+    busy_at: float | None = None
+    target: int | None = None
+    direction: int = 0
+    turns: tuple[float, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @staticmethod
+    def from_json(document: Mapping[str, Any]) -> LawState:
+        """Reads back what to_json wrote; unknown fields are dropped, so an older operator's state fits."""
+        known = {f.name for f in fields(LawState)}
+        values = {k: _tuples(v) for k, v in document.items() if k in known}
+        state = LawState(**values)
+        levels = {f.name for f in fields(Level)}
+        recent = tuple(
+            Level(**{k: v for k, v in entry.items() if k in levels}) for entry in document.get("recent", ())
+        )
+        return replace(state, recent=recent)
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(v) for v in value) if isinstance(value, list | tuple) else value
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    demand: float
+    """with its margin"""
+    base: float
+    envelope: float
+    recurring: bool = field(default=False)
