@@ -14,6 +14,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import math
 import signal
 import sys
 import time
@@ -171,6 +172,7 @@ class Load:
         *,
         rate: float = 0,
         workers: int = 8,
+        near: float = math.inf,
         connect: Callable[[Target], Client] = connect,
     ) -> None:
         self.target = target
@@ -179,6 +181,8 @@ class Load:
         self._size = len(next(iter(inputs.values())))
         self._interval = workers / rate if rate else 0.0
         self._workers = workers
+        self._near = near
+        """least cosine at which an answer still counts, as that of a compressed model"""
         self._connect = connect
         self._stop = asyncio.Event()
 
@@ -239,7 +243,14 @@ class Load:
                 answer[0], wanted[sample], atol=TOLERANCE, rtol=TOLERANCE
             ):
                 return name
+        for name, wanted in self._expected.items():
+            if answer.shape == (1, *wanted.shape[1:]) and cosine(answer[0], wanted[sample]) >= self._near:
+                return f"{name} compressed"
         return None
+
+
+def cosine(left: np.ndarray, right: np.ndarray) -> float:
+    return float(np.vdot(left, right) / max(np.linalg.norm(left) * np.linalg.norm(right), 1e-12))
 
 
 def kind_of(error: BaseException) -> str:

@@ -11,7 +11,8 @@ from typing import Any
 Object = dict[str, Any]
 SERVICE_LABEL = "serving.seawall.dev/inferenceservice"
 REVISION_LABEL = "serving.seawall.dev/revision"
-CLAIM = "models"
+MODELS, ARTIFACTS = "models", "artifacts"
+"""claims"""
 POLL_SECONDS = 0.2
 
 
@@ -164,35 +165,45 @@ async def wait_for(look: Callable[[], Awaitable[tuple[bool, str]]], what: str, s
     raise Waited(f"waited {seconds:.0f} s for {what}; last seen: {seen}")
 
 
-def model_source(namespace: str, folder: Path) -> list[Object]:
-    """A folder of this machine as the claim `models` of a namespace, for uris like pvc://models/digits.onnx."""
-    name = f"{CLAIM}-{namespace}"
+def claim(name: str, namespace: str, folder: Path, mode: str) -> list[Object]:
+    """A folder of this machine as a claim of a namespace, for uris like pvc://models/digits.onnx."""
+    volume = f"{name}-{namespace}"
     size = {"storage": "1Gi"}
     return [
         {
             "apiVersion": "v1",
             "kind": "PersistentVolume",
-            "metadata": {"name": name},
+            "metadata": {"name": volume},
             "spec": {
                 "capacity": size,
-                "accessModes": ["ReadOnlyMany"],
+                "accessModes": [mode],
                 "storageClassName": "",
                 "persistentVolumeReclaimPolicy": "Retain",
-                "claimRef": {"namespace": namespace, "name": CLAIM},
+                "claimRef": {"namespace": namespace, "name": name},
                 "hostPath": {"path": str(folder), "type": "Directory"},
             },
         },
         {
             "apiVersion": "v1",
             "kind": "PersistentVolumeClaim",
-            "metadata": {"name": CLAIM, "namespace": namespace},
+            "metadata": {"name": name, "namespace": namespace},
             "spec": {
-                "accessModes": ["ReadOnlyMany"],
+                "accessModes": [mode],
                 "storageClassName": "",
-                "volumeName": name,
+                "volumeName": volume,
                 "resources": {"requests": size},
             },
         },
+    ]
+
+
+def claims(namespace: str, models: Path, artifacts: Path) -> list[Object]:
+    """Where models and data come from, and where builds publish; made writable for the pods' user."""
+    artifacts.mkdir(exist_ok=True)
+    artifacts.chmod(0o777)
+    return [
+        *claim(MODELS, namespace, models, "ReadOnlyMany"),
+        *claim(ARTIFACTS, namespace, artifacts, "ReadWriteMany"),
     ]
 
 

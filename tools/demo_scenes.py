@@ -7,6 +7,7 @@ import argparse
 import asyncio
 import hashlib
 import json
+import os
 import sys
 import time
 from collections.abc import Iterable
@@ -19,9 +20,11 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "examples"))
 
-from demo_kube import Kube, KubeError, Object, Waited, model_source, namespace_object, wait_for  # noqa: E402
+from demo_compress import compress  # noqa: E402
+from demo_kube import Kube, KubeError, Object, Waited, claims, namespace_object, wait_for  # noqa: E402
 from demo_show import Show  # noqa: E402
 from load import Load, Target, answers, arrays, model_inputs, running  # noqa: E402
+from seawall_cluster.state import MARK  # noqa: E402
 
 NAMESPACE = "demo"
 RATE = 80.0
@@ -56,8 +59,8 @@ def example(name: str, models: Path) -> Object:
 
 
 class Demo:
-    def __init__(self, models: Path, show: Show) -> None:
-        self.models, self.show = models, show
+    def __init__(self, models: Path, artifacts: Path, show: Show) -> None:
+        self.models, self.artifacts, self.show = models, artifacts, show
         self.kube = Kube(NAMESPACE)
         self.result: dict[str, Any] = {"seconds": {}}
         self.digits = model_inputs(models / "digits-test.npz")
@@ -68,12 +71,13 @@ class Demo:
         await self.serve()
         await self.ask()
         await self.disturb()
+        await self.shrink_model()
         await self.finish()
 
     async def serve(self) -> None:
         self.show.heading("Two models become two services")
         services = [example(name, self.models) for name in ("digits", "minilm")]
-        await self.kube.apply(namespace_object(NAMESPACE), *model_source(NAMESPACE, self.models))
+        await self.kube.apply(namespace_object(NAMESPACE), *claims(NAMESPACE, self.models, self.artifacts))
         began = time.monotonic()
         with self.show.step("kubectl apply of digits (2 replicas) and minilm until digits answers"):
             await self.kube.apply(*services)
@@ -186,11 +190,18 @@ class Demo:
             await self.kube.run("scale", "inferenceservice", "digits", "--replicas=1")
             await self.kube.wait_settled("digits")
 
+    async def shrink_model(self) -> None:
+        self.show.heading("A smaller model, proven to answer the same")
+        targets = [target("digits", protocol) for protocol in ("http", "grpc")]
+        told = await compress(self.kube, targets, self.digits, self.digit_scores, self.show)
+        self.result["compression"] = told
+
     async def finish(self) -> None:
         self.show.heading("kubectl get swi")
         self.show.line(await self.kube.run("get", "inferenceservices"))
-        failed = sum(report["failed"] for report in self.result["load"].values())
-        requests = sum(report["requests"] for report in self.result["load"].values())
+        reports = [*self.result["load"].values(), *self.result["compression"]["load"].values()]
+        failed = sum(report["failed"] for report in reports)
+        requests = sum(report["requests"] for report in reports)
         self.show.line(f"Failed requests: {failed} of {requests}")
         if failed:
             raise Unproven(f"{failed} of {requests} requests failed")
@@ -201,7 +212,8 @@ async def main() -> int:
     parser.add_argument("--models", type=Path, required=True)
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
-    demo = Demo(args.models, Show(quiet=args.json))
+    # The cluster's own folder, which goes with it.
+    demo = Demo(args.models, Path(os.environ[MARK]) / "artifacts", Show(quiet=args.json))
     problem = ""
     try:
         await demo.run()

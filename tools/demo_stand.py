@@ -40,16 +40,17 @@ class Stand:
                 " node, which only the built-in cluster shares with this machine; unset CLUSTER"
             )
 
-    def build(self) -> tuple[str, dict[str, dict[str, str]]]:
+    def build(self, *, training: bool = False) -> tuple[str, dict[str, dict[str, str]]]:
         """The folder of the example models, and the images with their archives."""
         self._only_built_in()
         with self._show.step("example models") as note:
             models = self._output("building the models", [str(ROOT / "examples" / "build")]).strip()
             note.text = models
         with self._show.step("images") as note:
-            made = json.loads(
-                self._output("building the images", [str(ROOT / "tools" / "images"), "all", "--json"])
-            )
+            made: dict[str, dict[str, str]] = {}
+            for chosen in ("all", "training") if training else ("all",):
+                command = [str(ROOT / "tools" / "images"), chosen, "--json"]
+                made |= json.loads(self._output("building the images", command))
             note.text = ", ".join(image["image"] for image in made.values())
         return models, made
 
@@ -67,6 +68,9 @@ class Stand:
             "image.repository": repository,
             "image.tag": tag,
             "accelerators.cpu.image": images["triton-cpu"]["image"],
+            "builds.optimizerImage": images["optimizer"]["image"],
+            "artifacts.uri": "pvc://artifacts/builds",
+            "builds.profileSeconds": "5",
             # The tag stays the same when the image changes; this makes Helm roll the pods nevertheless.
             "podAnnotations.archive": Path(images["operator"]["archive"]).stem,
         }

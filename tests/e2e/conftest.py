@@ -4,6 +4,7 @@ Each module has a namespace of its own, whose claim `models` is a folder with th
 files that are broken on purpose. What a module disturbs, it puts back.
 """
 
+import math
 import os
 import secrets
 import shutil
@@ -20,7 +21,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "examples")]
 
-from demo_kube import Kube, model_source, namespace_object, wait_for  # noqa: E402
+from demo_kube import ARTIFACTS, MODELS, Kube, claims, namespace_object, wait_for  # noqa: E402
 from load import Load, Target, answers, arrays, model_inputs  # noqa: E402
 
 Object = dict[str, Any]
@@ -41,23 +42,31 @@ def source(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder behind the claim `models` of this module's namespace; tests may add files to it."""
     folder = tmp_path_factory.mktemp("models")
     folder.chmod(0o755)
-    for file in models.glob("*.onnx"):
+    for file in (*models.glob("*.onnx"), *models.glob("*.npz"), *models.glob("*.pt2")):
         shutil.copyfile(file, folder / file.name)
     return folder
 
 
+@pytest.fixture(scope="module")
+def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder behind the claim `artifacts`, where builds publish."""
+    return tmp_path_factory.mktemp("artifacts")
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def kube(source: Path, request: pytest.FixtureRequest) -> AsyncIterator[Kube]:
+async def kube(source: Path, artifacts: Path, request: pytest.FixtureRequest) -> AsyncIterator[Kube]:
     name = request.module.__name__.rsplit(".", 1)[-1].removeprefix("test_").replace("_", "-")
     namespace = f"{name}-{secrets.token_hex(2)}"
     kube = Kube(namespace)
-    await kube.apply(namespace_object(namespace), *model_source(namespace, source))
+    await kube.apply(namespace_object(namespace), *claims(namespace, source, artifacts))
     yield kube
     await kube.run("delete", "inferenceservices", "--all", "--wait=false")
+    await kube.run("delete", "modelbuilds", "--all", "--wait=false")
     await kube.run("delete", "deployments", "--all", "--wait=true")
     await kube.run("delete", "pods", "--all", "--grace-period=1")
     await kube.run("delete", "namespace", namespace, "--wait=false")
-    await kube.run("delete", "persistentvolume", f"models-{namespace}", "--wait=false")
+    volumes = [f"{claim}-{namespace}" for claim in (MODELS, ARTIFACTS)]
+    await kube.run("delete", "persistentvolume", *volumes, "--wait=false")
 
 
 @pytest.fixture(scope="session")
@@ -92,8 +101,8 @@ class Digits:
         ]
         return name
 
-    def load(self, kube: Kube, service: str, protocol: str, rate: float) -> Load:
-        return Load(self.target(kube, service, protocol), self.inputs, self.scores, rate=rate)
+    def load(self, kube: Kube, service: str, protocol: str, rate: float, near: float = math.inf) -> Load:
+        return Load(self.target(kube, service, protocol), self.inputs, self.scores, rate=rate, near=near)
 
 
 @pytest.fixture(scope="session")

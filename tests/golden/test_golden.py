@@ -60,7 +60,8 @@ def test_a_changed_pod_template_has_a_raised_version() -> None:
 
 
 def test_the_strict_models_refuse_a_misspelt_field() -> None:
-    deployment = next(o for o in regenerate.objects(EXAMPLES[0]) if o["kind"] == "Deployment")
+    digits = next(path for path in EXAMPLES if path.stem == "digits")
+    deployment = next(o for o in regenerate.objects(digits) if o["kind"] == "Deployment")
     deployment["spec"]["replicaz"] = 2
     with pytest.raises(ValueError, match="replicaz"):
         regenerate.strict_models()["Deployment"].model_validate(deployment)
