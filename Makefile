@@ -4,6 +4,8 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
+FAST := not apiserver and not node and not stores
+
 .PHONY: help setup check test test-apiserver test-stores test-training test-gpu test-node test-models demo demo-down bench crds golden images lock clean
 
 help: ## what there is
@@ -17,10 +19,10 @@ check: setup ## under a minute: lint, types, import contracts, unit, golden and 
 	ruff format --check .
 	mypy
 	lint-imports
-	$(PY) -m pytest -q -n auto --dist loadfile -m "not apiserver and not node and not stores" --ignore=tests/gpu --ignore=tests/training
+	$(PY) -m pytest -q -n auto --dist loadfile -m "$(or $(TIER),$(FAST) and not long)" --ignore=tests/gpu --ignore=tests/training
 
 test-apiserver: setup ## the tests that need a real etcd and kube-apiserver
-	$(PY) -m pytest -q -m apiserver
+	$(PY) -m pytest -q -m apiserver tests/apiserver tests/crd
 
 test-stores: setup ## the tests that need a real S3 server and a real registry
 	$(PY) -m pytest -q -m stores tests/stores
@@ -42,6 +44,7 @@ test-models: setup ## fine-tuned and converted models in the local cluster; not 
 	tools/e2e --heavy
 
 test: export SEAWALL_EXAMPLES := 3000
+test: TIER := $(FAST)
 test: check test-apiserver test-stores test-training test-node ## everything that CI runs
 
 demo: setup ## from nothing to two served models

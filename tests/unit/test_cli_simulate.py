@@ -12,6 +12,8 @@ from seawall.simulate import study
 from seawall.simulate.progress import Bar
 from seawall.sizing.capacity import build_table
 
+pytestmark = pytest.mark.long
+
 PROFILE = {
     "accelerator": "nvidia-l4", "instances": 1, "maxBatchSize": 8, "coldStartSeconds": 30, "pricePerHour": 0.7,
     "batches": [{"size": size, "meanMs": 6.0 + size, "stdMs": 0.0} for size in (1, 2, 4, 8)],

@@ -29,6 +29,8 @@ from seawall.decide.build_result import parse_refusal
 from seawall.optimize import job
 from support import builds
 
+pytestmark = pytest.mark.long
+
 BOMB_BYTES = 3 << 30
 TINY_NODE = """\
 apiVersion: serving.seawall.dev/v1alpha1

@@ -19,6 +19,8 @@ from seawall.optimize.progress import Progress
 from seawall.optimize.types import BuildOrder, Criterion, Passing, Recipe, Target
 from support import builds
 
+pytestmark = pytest.mark.long
+
 
 class Pod:
     """The folders and the environment that the containers of one pod share."""

@@ -23,6 +23,8 @@ from seawall.sizing.capacity import build_table
 from seawall.sizing.law import decide
 from seawall.sizing.profile import PodProfile, ProfileError
 
+pytestmark = pytest.mark.long
+
 SIZES = (1, 2, 4, 8)
 NOTES = PodProfile(SIZES, tuple(6.0 + size for size in SIZES), (0.0,) * 4)
 TRACES = Path(__file__).parents[3] / "shared" / "traces"

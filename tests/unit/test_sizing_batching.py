@@ -9,6 +9,8 @@ import pytest
 from seawall.sizing.batching import choose, queue_bound
 from seawall.sizing.profile import PodProfile
 
+pytestmark = pytest.mark.long
+
 PROFILE = PodProfile((1, 8), (7.0, 14.0), (0.0, 0.0))
 
 BOUNDS = {

@@ -23,6 +23,8 @@ from seawall.sizing.montecarlo import simulate_pod
 from seawall.sizing.profile import Dispatch, PodProfile, ProfileError
 from seawall.sizing.queueing import wait_kingman
 
+pytestmark = pytest.mark.long
+
 SLO = 20.0
 PROFILE = PodProfile(tuple(range(1, 9)), tuple(6.0 + b for b in range(1, 9)), (0.0,) * 8)
 TABLE = build_table(PROFILE, "p2c", SLO, requests=8_000)

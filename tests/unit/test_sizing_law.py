@@ -18,6 +18,8 @@ from seawall.sizing.law import decide
 from seawall.sizing.profile import PodProfile
 from seawall.sizing.state import Bounds, Decision, LawSettings, LawState, Signals
 
+pytestmark = pytest.mark.long
+
 SLO = 20.0
 PROFILE = PodProfile(tuple(range(1, 9)), tuple(6.0 + b for b in range(1, 9)), (0.0,) * 8)
 TABLE = build_table(PROFILE, "p2c", SLO, requests=6_000)

@@ -17,6 +17,8 @@ from seawall.optimize.split import TOLERANCE, SplitModel, cuts, divide, split
 from seawall.optimize.split.blocks import Blocks, Value, positions, read_by
 from seawall.optimize.types import Graph, Refused, Samples
 
+pytestmark = pytest.mark.long
+
 WIDTH = 192
 RNG = np.random.default_rng(7)
 
