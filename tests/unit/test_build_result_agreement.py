@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from seawall.api.modelbuild import PIPELINE_VERSION
+from seawall.api.presets import PIPELINE_VERSION
 from seawall.decide.build_plan import REFUSED
 from seawall.decide.build_result import parse_refusal, parse_result
 from seawall.optimize import job, types

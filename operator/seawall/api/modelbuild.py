@@ -29,9 +29,6 @@ from seawall.api.fields import (
 from seawall.api.status import ATOMIC, KEYED_BY_TYPE, Condition, RejectedPreset, Time
 from seawall.api.v1alpha1 import Format
 
-PIPELINE_VERSION = 1
-"""Raised when the same request begins to give another artefact."""
-
 Figure = Annotated[str, Field(max_length=32)]
 """A decimal number as a string"""
 Word = Annotated[str, Field(max_length=64)]

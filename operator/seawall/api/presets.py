@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+PIPELINE_VERSION = 1
+"""Raised when the same request begins to give another artefact."""
+
 TRAINED = ("pruned", "distilled")
 ANYWHERE = ("none", "auto", *TRAINED)
 """What any device may have; auto tries only what the device can do."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from seawall.api.modelbuild import PIPELINE_VERSION
+from seawall.api.presets import PIPELINE_VERSION
 from seawall.api.units import parse_duration
 from seawall.api.v1alpha1 import AcceleratorClassSpec, CompressionSpec, InferenceServiceSpec
 from seawall.desired.canonical import canonical_json, digest, without_empties

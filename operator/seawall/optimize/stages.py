@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from seawall.api.presets import PIPELINE_VERSION
 from seawall.optimize import versions
-from seawall.optimize.types import PIPELINE_VERSION, Stage
+from seawall.optimize.types import Stage
 
 RECORD = "stage.json"
 Work = Callable[[Path], Mapping[str, Any]]

@@ -28,7 +28,6 @@ from seawall.optimize.timing import Runner, in_rounds, timings
 from seawall.optimize.types import Array, Graph, Passing, Profile, Refused, Samples, Signature
 
 SECONDS = 20.0
-LOAD_SECONDS = 120.0
 GAIN = 0.9
 """a batch that does not cost less than this per request, of batch 1, is not worth a wait"""
 

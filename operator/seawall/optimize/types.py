@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy.typing as npt
 
-PIPELINE_VERSION = 1
-"""Raised when the same request begins to give another artefact."""
+from seawall.api.presets import PIPELINE_VERSION
+
 MODEL_FILE = "model.onnx"
 
 Array = npt.NDArray[Any]
