@@ -8,7 +8,18 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from seawall_cluster import binaries, cgroups, cli, external, images, network, node, obtain, pki, state
+from seawall_cluster import (
+    binaries,
+    building,
+    cgroups,
+    cli,
+    external,
+    images,
+    network,
+    node,
+    pki,
+    state,
+)
 from seawall_cluster.errors import CannotRunHereError, ClusterError
 from seawall_cluster.state import Layout
 
@@ -86,7 +97,7 @@ def test_only_the_exact_version_on_path_will_do(text: str, version: str, same: b
     ],
 )
 def test_the_version_of_go_is_read(said: str, version: tuple[int, int] | None) -> None:
-    assert obtain.go_version(said) == version
+    assert building.go_version(said) == version
 
 
 def test_a_program_in_the_assets_directory_comes_before_all_others(
@@ -218,6 +229,8 @@ def test_a_kubeconfig_of_kind_is_turned_to_the_address_inside() -> None:
             ["load", "x.tar"], "current", "push it to a registry", id="no images into a foreign cluster"
         ),
         pytest.param(["kubeconfig", "--name", "none"], "", "cluster none is not running", id="not running"),
+        pytest.param(["up", "--with", "grafana"], "", "--with grafana is unknown", id="an unknown part"),
+        pytest.param(["up", "--with", "keda"], "current", "takes no --with", id="no parts elsewhere"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_line(

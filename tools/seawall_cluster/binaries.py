@@ -17,7 +17,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import obtain
+from . import building, modules, obtain
+from .cache import cache_directory
 from .errors import ClusterError
 
 
@@ -30,10 +31,16 @@ class Bundle:
     programs: tuple[str, ...]
     # How a program is asked for its version.
     asks: tuple[str, ...]
+    # What releases and programs call themselves, where that is not the version of the Go module.
+    release: str = ""
 
     @property
     def folder(self) -> str:
         return f"{self.name}-v{self.version}"
+
+    @property
+    def called(self) -> str:
+        return self.release or self.version
 
 
 KUBERNETES = Bundle(
@@ -48,18 +55,15 @@ HELM = Bundle("helm", "4.3.1", ("helm",), ("version",))
 # No part of the cluster: the stores that artefacts are published to in tests.
 VERSITYGW = Bundle("versitygw", "1.8.0", ("versitygw",), ("--version",))
 REGISTRY = Bundle("registry", "3.1.2", ("registry",), ("--version",))
-BUNDLES = (KUBERNETES, CONTAINERD, COREDNS, HELM, VERSITYGW, REGISTRY)
+# What `tools/cluster up --with` adds.
+PROMETHEUS = Bundle("prometheus", "0.315.0", ("prometheus", "promtool"), ("--version",), "3.15.0")
+CONTOUR = Bundle("contour", modules.SOURCES["contour"].version, ("contour",), ("version",))
+ENVOY = Bundle("envoy", "1.40.0", ("envoy",), ("--version",))
+KEDA = Bundle("keda", modules.SOURCES["keda"].version, ("keda-operator", "keda-adapter"), ("--version",))
+BUNDLES = (KUBERNETES, CONTAINERD, COREDNS, HELM, VERSITYGW, REGISTRY, PROMETHEUS, CONTOUR, ENVOY, KEDA)
 # Debian and Ubuntu package these; any version that they ship is good enough.
 PACKAGED = {"etcd": "etcd-server", "runc": "runc"}
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-
-def cache_directory() -> Path:
-    chosen = os.environ.get("SEAWALL_CACHE")
-    if chosen:
-        return Path(chosen)
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "seawall"
 
 
 def ensure(names: Iterable[str]) -> dict[str, Path]:
@@ -109,7 +113,7 @@ def has_version(program: Path, bundle: Bundle) -> bool:
         said = subprocess.run([program, *asks], capture_output=True, text=True, check=False, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return False
-    return says_version(said.stdout, bundle.version)
+    return says_version(said.stdout, bundle.called)
 
 
 def says_version(text: str, version: str) -> bool:
@@ -127,9 +131,9 @@ def _obtain(name: str, count: str) -> None:
         return
     folder = cache_directory() / "bin" / bundle.folder
     folder.mkdir(parents=True, exist_ok=True)
-    label = f"{name} {bundle.version} ({count})"
-    if not obtain.download(bundle.name, bundle.version, name, folder, label):
-        obtain.build(bundle.name, bundle.version, name, folder, label)
+    label = f"{name} {bundle.called} ({count})"
+    if not obtain.download(bundle.name, bundle.called, name, folder, label):
+        building.make(bundle.name, bundle.called, name, folder, label)
 
 
 @contextmanager

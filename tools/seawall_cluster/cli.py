@@ -13,7 +13,7 @@ import signal
 import sys
 from pathlib import Path
 
-from . import external, lifecycle, state
+from . import external, lifecycle, parts, state
 from .errors import ClusterError
 from .fasttier import ApiServer
 from .state import SUPERVISE
@@ -28,7 +28,14 @@ def parser() -> argparse.ArgumentParser:
     add = commands.add_parser
     named = argparse.ArgumentParser(add_help=False)
     named.add_argument("--name", default=os.environ.get("SEAWALL_CLUSTER", "dev"), help="which cluster (dev)")
-    add("up", parents=[named], help="make the cluster, or find it running")
+    up = add("up", parents=[named], help="make the cluster, or find it running")
+    up.add_argument("--with", dest="parts", default="", metavar="PART,…", help=", ".join(parts.PROGRAMS))
+    up.add_argument(
+        "--scrape-seconds", type=int, default=parts.SCRAPE_SECONDS, help="how often Prometheus asks (5)"
+    )
+    up.add_argument(
+        "--latency-edges", default="", metavar="MS,…", help="more edges for the gateway's latency histograms"
+    )
     add("down", parents=[named], help="remove the cluster and everything of it; also after a crash")
     status = add("status", parents=[named], help="what runs, and how much memory it takes")
     status.add_argument("--json", action="store_true", help="for programs")
@@ -73,6 +80,10 @@ def dispatch(args: argparse.Namespace) -> int:
         if not args.argv:
             raise ClusterError("exec needs a command: tools/cluster exec -- kubectl get nodes")
     kind = os.environ.get("CLUSTER", "builtin") or "builtin"
+    if args.command == "up":
+        args.parts = parts.chosen(args.parts, args.scrape_seconds, args.latency_edges)
+        if args.parts.names and kind != "builtin":
+            raise ClusterError(f"CLUSTER={kind} takes no --with: its parts are not ours to run")
     if kind == "builtin":
         return _builtin(args)
     if kind in external.KINDS:
@@ -83,7 +94,7 @@ def dispatch(args: argparse.Namespace) -> int:
 def _builtin(args: argparse.Namespace) -> int:
     match args.command:
         case "up":
-            lifecycle.up(args.name, say)
+            lifecycle.up(args.name, args.parts, say)
         case "down":
             lifecycle.down(args.name, say)
         case "status":
@@ -109,6 +120,8 @@ def _status(name: str, *, as_json: bool) -> int:
         print(f"cluster {name}: {found['state']}")
         for part in found.get("components", []):
             print(f"  {part['name']:24} pid {part['pid']:<8} {part['rssBytes'] // 1_000_000:5} MB")
+        for part, address in found.get("parts", {}).items():
+            print(f"  {part:24} {address}")
     return 0 if found["state"] == "running" else 1
 
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-from . import binaries, cgroups, images, namespaces, network, node, state
+from . import binaries, cgroups, images, inside, modules, namespaces, network, node, parts, state
 from .errors import CannotRunHereError, ClusterError
 from .state import Layout
 
@@ -34,21 +34,23 @@ END_SECONDS = 30.0
 Say = Callable[[str], None]
 
 
-def up(name: str, say: Say) -> Layout:
+def up(name: str, wanted: parts.Parts, say: Say) -> Layout:
     """Make the cluster, or find it running. Returns only when it serves."""
     plugins = check_machine()
     with state.locked(name):
-        return _up(name, plugins, say)
+        return _up(name, wanted, plugins, say)
 
 
-def _up(name: str, plugins: str, say: Say) -> Layout:
+def _up(name: str, wanted: parts.Parts, plugins: str, say: Say) -> Layout:
     if running := _running(name):
+        parts.must_fit(name, parts.read(running), wanted)
         say(f"cluster {name} is up already")
         return running
     if state.directory_of(name).exists():
         say(f"removing what an earlier cluster {name} left")
         _down(name)
-    programs = binaries.ensure(PROGRAMS)
+    programs = binaries.ensure((*PROGRAMS, *wanted.programs))
+    definitions = [path for kind in wanted.definitions for path in modules.crds(kind)]
     started = time.monotonic()
 
     def step(text: str) -> None:
@@ -57,6 +59,7 @@ def _up(name: str, plugins: str, say: Say) -> Layout:
     layout = state.create(name)
     try:
         _configure(layout, programs, plugins)
+        inside.write_configuration(layout, programs, wanted, definitions)
         step("certificates and configuration written")
         _launch(layout, step)
     except BaseException as problem:
@@ -94,7 +97,7 @@ def status(name: str) -> dict[str, Any]:
     if layout is None:
         return {"name": name, "state": "absent"}
     first = state.first_process(layout.directory)
-    parts = state.components(first) if first else []
+    components = state.components(first) if first else []
     return {
         "name": name,
         "state": _state(layout, first),
@@ -104,7 +107,8 @@ def status(name: str) -> dict[str, Any]:
         "address": layout.address,
         "podRange": layout.pod_range,
         "pid": first,
-        "components": [{"name": part, "pid": pid, "rssBytes": size} for part, pid, size in parts],
+        "parts": parts.read(layout).addresses if first else {},
+        "components": [{"name": part, "pid": pid, "rssBytes": size} for part, pid, size in components],
     }
 
 

@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from .api import Api
+from .api import Api, Object
 from .controlplane import ControlPlane
 from .state import DNS_ADDRESS, NODE, Layout
 
@@ -80,45 +80,64 @@ def apply_dns(api: Api, layout: Layout) -> None:
         api.apply(path, manifest)
 
 
-def dns_objects(layout: Layout) -> list[tuple[str, dict[str, Any]]]:
+def dns_objects(layout: Layout) -> list[tuple[str, Object]]:
     """CoreDNS's rights, and the Service of the well-known address that leads to it."""
     reads = [
         {"apiGroups": [""], "resources": ["services", "pods", "namespaces"], "verbs": ["list", "watch"]},
         {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list", "watch"]},
     ]
-    role = {"apiVersion": f"{RBAC}/v1", "kind": "ClusterRole", "metadata": {"name": DNS_USER}, "rules": reads}
-    binding = {
+    ports = [{"name": f"dns-{kind.lower()}", "port": 53, "protocol": kind} for kind in ("UDP", "TCP")]
+    service = hosted("kube-system", "kube-dns", layout.address, ports, ports, DNS_ADDRESS)
+    return [*rights(DNS_USER, reads), *service]
+
+
+def rights(user: str, rules: list[Object]) -> list[tuple[str, Object]]:
+    """A role of the user's own, with these rules."""
+    role = {"apiVersion": f"{RBAC}/v1", "kind": "ClusterRole", "metadata": {"name": user}, "rules": rules}
+    return [(f"/apis/{RBAC}/v1/clusterroles/{user}", role), binding(user, user)]
+
+
+def binding(user: str, role: str) -> tuple[str, Object]:
+    manifest = {
         "apiVersion": f"{RBAC}/v1",
         "kind": "ClusterRoleBinding",
-        "metadata": {"name": DNS_USER},
-        "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": DNS_USER},
-        "subjects": [{"apiGroup": RBAC, "kind": "User", "name": DNS_USER}],
+        "metadata": {"name": user},
+        "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": role},
+        "subjects": [{"apiGroup": RBAC, "kind": "User", "name": user}],
     }
-    ports = [{"name": f"dns-{kind.lower()}", "port": 53, "protocol": kind} for kind in ("UDP", "TCP")]
+    return f"/apis/{RBAC}/v1/clusterrolebindings/{user}", manifest
+
+
+def namespace(name: str) -> tuple[str, Object]:
+    manifest = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+    return f"/api/v1/namespaces/{name}", manifest
+
+
+def hosted(
+    within: str, name: str, address: str, ports: list[Object], targets: list[Object], cluster_ip: str = ""
+) -> list[tuple[str, Object]]:
+    """A Service without a selector, and the address on the node that it leads to."""
     service = {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": {"name": "kube-dns", "namespace": "kube-system"},
-        "spec": {"clusterIP": DNS_ADDRESS, "ports": ports},
+        "metadata": {"name": name, "namespace": within},
+        "spec": {"ports": ports} | ({"clusterIP": cluster_ip} if cluster_ip else {}),
     }
     endpoints = {
         "apiVersion": "discovery.k8s.io/v1",
         "kind": "EndpointSlice",
         "metadata": {
-            "name": "kube-dns",
-            "namespace": "kube-system",
-            "labels": {"kubernetes.io/service-name": "kube-dns"},
+            "name": name,
+            "namespace": within,
+            "labels": {"kubernetes.io/service-name": name},
         },
         "addressType": "IPv4",
-        "ports": ports,
-        "endpoints": [{"addresses": [layout.address], "conditions": {"ready": True}}],
+        "ports": targets,
+        "endpoints": [{"addresses": [address], "conditions": {"ready": True}}],
     }
-    rbac, system = f"/apis/{RBAC}/v1", "namespaces/kube-system"
     return [
-        (f"{rbac}/clusterroles/{DNS_USER}", role),
-        (f"{rbac}/clusterrolebindings/{DNS_USER}", binding),
-        (f"/api/v1/{system}/services/kube-dns", service),
-        (f"/apis/discovery.k8s.io/v1/{system}/endpointslices/kube-dns", endpoints),
+        (f"/api/v1/namespaces/{within}/services/{name}", service),
+        (f"/apis/discovery.k8s.io/v1/namespaces/{within}/endpointslices/{name}", endpoints),
     ]
 
 

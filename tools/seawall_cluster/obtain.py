@@ -1,4 +1,4 @@
-"""Getting a program that this machine does not have: the official download, else a build.
+"""Getting a program that this machine does not have by the official download.
 
 What arrives is checked and moved into place in one step, so that an interrupted run never leaves half a
 program under its final name.
@@ -9,13 +9,9 @@ from __future__ import annotations
 import hashlib
 import http.client
 import io
-import os
 import platform
-import re
-import subprocess
 import sys
 import tarfile
-import tempfile
 import threading
 import time
 import urllib.request
@@ -26,16 +22,8 @@ from pathlib import Path
 from .errors import ClusterError
 
 CONNECT_SECONDS = 5
-WRAPPER_MODULE = Path(__file__).resolve().parent.parent / "go"
-GO_NEEDED = (1, 26)
-MODULES = {
-    "containerd": "github.com/containerd/containerd/v2/cmd/{program}@v{version}",
-    "coredns": "github.com/coredns/coredns@v{version}",
-    "helm": "helm.sh/helm/v4/cmd/helm@v{version}",
-    "registry": "github.com/distribution/distribution/v3/cmd/{program}@v{version}",
-    "versitygw": "github.com/versity/versitygw/cmd/{program}@v{version}",
-}
-# The address of the file and of its checksum; what is not here is always built.
+# The address of the file, and of its checksum: a suffix, or the name of a list beside it. What is not here is
+# always built, or installed from a wheel.
 DOWNLOADS = {
     "k8s": ("https://dl.k8s.io/release/v{version}/bin/linux/{arch}/{program}", ".sha256"),
     "containerd": (
@@ -47,6 +35,10 @@ DOWNLOADS = {
         ".sha256",
     ),
     "helm": ("https://get.helm.sh/helm-v{version}-linux-{arch}.tar.gz", ".sha256sum"),
+    "prometheus": (
+        "https://github.com/prometheus/prometheus/releases/download/v{version}/prometheus-{version}.linux-{arch}.tar.gz",
+        "sha256sums.txt",
+    ),
 }
 _unreachable: set[str] = set()
 
@@ -69,12 +61,12 @@ def download(bundle: str, version: str, program: str, folder: Path, label: str) 
     if site in _unreachable:
         return False
     try:
-        checksum = _fetch(url + suffix).decode().split()[0]
-        with _progress(f"downloading {label}"):
+        checksum = checksum_of(url, _fetch(checksum_address(url, suffix)).decode())
+        with progress(f"downloading {label}"):
             content = _fetch(url)
     except (OSError, http.client.HTTPException, IndexError, ValueError) as problem:
         _unreachable.add(site)
-        _say(f"no download from {site} ({_reason(problem)}): building instead")
+        say(f"no download from {site} ({_reason(problem)}): building instead")
         return False
     if hashlib.sha256(content).hexdigest() != checksum:
         raise ClusterError(f"{url} does not have the checksum that its site publishes")
@@ -85,70 +77,18 @@ def download(bundle: str, version: str, program: str, folder: Path, label: str) 
     return (folder / program).exists()
 
 
-def build(bundle: str, version: str, program: str, folder: Path, label: str) -> None:
-    _check_go(label)
-    environment = {**os.environ, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": ""}
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".build-") as scratch:
-        flags = ["-trimpath", "-ldflags", _linker_flags(bundle, version)]
-        if bundle == "k8s":
-            target = ["build", *flags, "-o", f"{scratch}/{program}", f"k8s.io/kubernetes/cmd/{program}"]
-        else:
-            environment["GOBIN"] = scratch
-            target = ["install", *flags, MODULES[bundle].format(program=program, version=version)]
-        with _progress(f"building {label}; the first build of each takes minutes"):
-            done = subprocess.run(
-                ["go", *target],
-                cwd=WRAPPER_MODULE,
-                env=environment,
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-        if done.returncode:
-            raise ClusterError(f"go could not build {label}:\n{done.stderr.strip()[-2000:]}")
-        (Path(scratch) / program).replace(folder / program)
+def checksum_address(url: str, suffix: str) -> str:
+    return url + suffix if suffix.startswith(".") else f"{url.rpartition('/')[0]}/{suffix}"
 
 
-def go_version(text: str) -> tuple[int, int] | None:
-    """`go version go1.26.8 linux/amd64` -> (1, 26)."""
-    match = re.search(r"\bgo(\d+)\.(\d+)", text)
-    return (int(match[1]), int(match[2])) if match else None
-
-
-def _check_go(label: str) -> None:
-    needed = ".".join(map(str, GO_NEEDED))
-    try:
-        said = subprocess.run(["go", "version"], capture_output=True, text=True, check=False).stdout
-    except FileNotFoundError:
-        raise ClusterError(
-            f"{label} must be built, and Go {needed} or newer is not installed (https://go.dev/dl)"
-        ) from None
-    if (found := go_version(said)) is None or found < GO_NEEDED:
-        raise ClusterError(
-            f"{label} must be built with Go {needed} or newer, and this is {said.strip()!r} (https://go.dev/dl)"
-        )
-
-
-def _linker_flags(bundle: str, version: str) -> str:
-    major, minor, _ = version.split(".")
-    if bundle == "k8s":
-        base, client = "k8s.io/component-base/version", "k8s.io/client-go/pkg/version"
-        stamps = {
-            f"{base}.gitVersion": f"v{version}",
-            f"{base}.gitMajor": major,
-            f"{base}.gitMinor": minor,
-            f"{base}.gitTreeState": "clean",
-            f"{client}.gitVersion": f"v{version}",
-        }
-    elif bundle == "helm":
-        stamps = {"helm.sh/helm/v4/internal/version.version": f"v{version}"}
-    elif bundle == "registry":
-        stamps = {"github.com/distribution/distribution/v3/version.version": f"v{version}"}
-    elif bundle == "versitygw":
-        stamps = {"main.Version": f"v{version}"}
-    else:
-        stamps = {}
-    return " ".join(["-s -w", *(f"-X {name}={value}" for name, value in stamps.items())])
+def checksum_of(url: str, text: str) -> str:
+    """The checksum of a file in what its site publishes: one line, or a line for each file of the release."""
+    lines = [line.split() for line in text.splitlines() if line.strip()]
+    name = url.rpartition("/")[2]
+    for words in lines:
+        if len(lines) == 1 or words[-1].lstrip("*") == name:
+            return words[0]
+    raise ValueError(f"no checksum of {name}")
 
 
 def _fetch(url: str) -> bytes:
@@ -176,20 +116,20 @@ def _place(content: bytes, path: Path) -> None:
     part.replace(path)
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
 @contextmanager
-def _progress(what: str, every: float = 15.0) -> Iterator[None]:
+def progress(what: str, every: float = 15.0) -> Iterator[None]:
     """Says what is being done, then every few seconds that it is still being done."""
     started, finished = time.monotonic(), threading.Event()
     short = what.partition(";")[0]
-    _say(what)
+    say(what)
 
     def remind() -> None:
         while not finished.wait(every):
-            _say(f"  {short}: {time.monotonic() - started:.0f} s")
+            say(f"  {short}: {time.monotonic() - started:.0f} s")
 
     thread = threading.Thread(target=remind, daemon=True)
     thread.start()
@@ -198,4 +138,4 @@ def _progress(what: str, every: float = 15.0) -> Iterator[None]:
     finally:
         finished.set()
         thread.join()
-    _say(f"  {short}: done in {time.monotonic() - started:.0f} s")
+    say(f"  {short}: done in {time.monotonic() - started:.0f} s")

@@ -11,9 +11,10 @@ import os
 import resource
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
-from . import images, network, node
+from . import images, inside, network, node
 from .api import Api
 from .controlplane import ControlPlane
 from .errors import ClusterError
@@ -39,21 +40,21 @@ class Supervisor:
     def bring_up(self) -> None:
         furnish(self.layout)
         _raise_limits()
-        etcd = self._start("etcd", self.plane.etcd())
-        containerd = self._start("containerd", node.containerd_command(self.layout, self.programs))
-        server = self._start("kube-apiserver", self.plane.apiserver(*node.apiserver_flags(self.plane)))
+        etcd = self.start("etcd", self.plane.etcd())
+        containerd = self.start("containerd", node.containerd_command(self.layout, self.programs))
+        server = self.start("kube-apiserver", self.plane.apiserver(*node.apiserver_flags(self.plane)))
         wait_until(self.layout.socket.exists, "containerd", START_SECONDS, [containerd])
         self._load_pause_image(containerd)
         wait_until(self.api.ready, "answer of the API server", START_SECONDS, [etcd, server])
         say("step", "API server answers")
         rest = [
-            self._start("kube-controller-manager", self.plane.controller_manager(MANAGER_PORT)),
-            self._start("kube-scheduler", self.plane.scheduler(SCHEDULER_PORT)),
-            self._start("kubelet", node.kubelet_command(self.layout, self.programs)),
-            self._start("kube-proxy", network.proxy_command(self.layout, self.programs)),
+            self.start("kube-controller-manager", self.plane.controller_manager(MANAGER_PORT)),
+            self.start("kube-scheduler", self.plane.scheduler(SCHEDULER_PORT)),
+            self.start("kubelet", node.kubelet_command(self.layout, self.programs)),
+            self.start("kube-proxy", network.proxy_command(self.layout, self.programs)),
         ]
         network.apply_dns(self.api, self.layout)
-        rest.append(self._start("coredns", network.dns_command(self.layout, self.programs)))
+        rest.append(self.start("coredns", network.dns_command(self.layout, self.programs)))
         wait_until(self._node_ready, "ready node", START_SECONDS, rest)
         say("step", "node is ready")
         wait_until(
@@ -62,6 +63,7 @@ class Supervisor:
         say("step", "CoreDNS answers at its Service's address")
         account = "/api/v1/namespaces/default/serviceaccounts/default"
         wait_until(lambda: self.api.ready(account), "controllers", START_SECONDS, rest)
+        inside.start(self, lambda text: say("step", text))
 
     def stay(self) -> None:
         """Reap, and start again what died; only SIGKILL from outside ends this."""
@@ -72,10 +74,10 @@ class Supervisor:
                     time.sleep(RESTART_SECONDS)
                     daemon.start()
 
-    def _start(self, name: str, command: list[str]) -> Daemon:
+    def start(self, name: str, command: list[str], more: Mapping[str, str] | None = None) -> Daemon:
         # containerd finds its shim on PATH.
         path = f"{self.programs['containerd'].parent}:{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
-        environment = {**os.environ, "PATH": path}
+        environment = {**os.environ, "PATH": path, **(more or {})}
         daemon = Daemon(name, command, self.layout.directory / "logs" / f"{name}.log", environment)
         daemon.start()
         self.daemons.append(daemon)
