@@ -6,13 +6,16 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 FAST := not apiserver and not node and not stores
 
-.PHONY: help setup check test test-apiserver test-stores test-training test-gpu test-node test-models demo demo-down bench crds golden images lock clean
+.PHONY: help setup programs check test test-apiserver test-stores test-keda test-training test-gpu test-node test-models demo demo-down bench crds golden images lock clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 setup: ## Python environment and system packages (called by the others)
 	@tools/bootstrap
+
+programs: setup
+	@cd tools && ../$(PY) -c "from seawall_cluster import binaries; binaries.ensure(['prometheus', 'promtool'])"
 
 check: setup ## under a minute: lint, types, import contracts, unit, golden and drift tests
 	ruff check . tools/cluster tools/demo tools/e2e tools/images
@@ -24,8 +27,11 @@ check: setup ## under a minute: lint, types, import contracts, unit, golden and 
 test-apiserver: setup ## the tests that need a real etcd and kube-apiserver
 	$(PY) -m pytest -q -m apiserver tests/apiserver tests/crd
 
-test-stores: setup ## the tests that need a real S3 server and a real registry
+test-stores: setup programs ## the tests that need a real S3 server, a real registry and a real Prometheus
 	$(PY) -m pytest -q -m stores tests/stores
+
+test-keda: setup programs ## scaling through a real KEDA; not part of `make test`: its first build takes 15 minutes
+	$(PY) -m pytest -q tests/keda
 
 test-training: setup ## presets that train and models of other frameworks, in their own environments
 	tools/convert-env > /dev/null
@@ -45,7 +51,7 @@ test-models: setup ## fine-tuned and converted models in the local cluster; not 
 
 test: export SEAWALL_EXAMPLES := 3000
 test: TIER := $(FAST)
-test: check test-apiserver test-stores test-training test-node ## everything that CI runs
+test: programs check test-apiserver test-stores test-training test-node ## everything that CI runs
 
 demo: setup ## from nothing to two served models
 	tools/demo up

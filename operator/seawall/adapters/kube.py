@@ -19,6 +19,7 @@ from kubernetes.aio.client.api_client import ApiClient
 
 from seawall.adapters.problems import Answer, problem
 from seawall.decide.types import EventNote, Manifest, ObjectRef
+from seawall.desired.names import REPLICAS_MANAGER
 from seawall.ports import ApiUnavailable
 
 CHILD_MANAGER = "seawall"
@@ -49,6 +50,11 @@ PLURALS: Mapping[tuple[str, str], str] = {
     ("networking.k8s.io/v1", "NetworkPolicy"): "networkpolicies",
     ("coordination.k8s.io/v1", "Lease"): "leases",
     ("events.k8s.io/v1", "Event"): "events",
+    ("autoscaling/v2", "HorizontalPodAutoscaler"): "horizontalpodautoscalers",
+    ("keda.sh/v1alpha1", "ScaledObject"): "scaledobjects",
+    ("monitoring.coreos.com/v1", "PodMonitor"): "podmonitors",
+    ("monitoring.coreos.com/v1", "PrometheusRule"): "prometheusrules",
+    ("apiregistration.k8s.io/v1", "APIService"): "apiservices",
 }
 
 Counted = Callable[[str, str, str], None]
@@ -133,6 +139,19 @@ class KubeCluster:
         if answer.status == 404 or answer.is_uid_mismatch:
             return None
         return _object(answer, f"apply the status of {ref}")
+
+    async def scale(self, ref: ObjectRef, replicas: int, *, force: bool) -> Manifest | None:
+        body = {
+            "apiVersion": ref.api_version,
+            "kind": ref.kind,
+            # An apply with a uid never creates what has been deleted meanwhile.
+            "metadata": {"name": ref.name, "namespace": ref.namespace, "uid": ref.uid},
+            "spec": {"replicas": replicas},
+        }
+        answer = await self._apply(ref, body, REPLICAS_MANAGER, force=force)
+        if answer.status == 404 or answer.is_uid_mismatch:
+            return None
+        return _object(answer, f"scale {ref}")
 
     async def delete(self, ref: ObjectRef) -> None:
         body: dict[str, Any] = {"propagationPolicy": "Background"}

@@ -59,7 +59,7 @@ class GatewaySample:
 
     at: float
     histogram: Histogram
-    """of what was answered; failed and refused requests may be in it or not"""
+    """of what was answered; failed and refused requests may be in it or not. Empty: no server answered yet"""
     failed: float
     ended: float | None = None
     """every request that came to an end, those without an answer of a server included"""
