@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.machinery
 import importlib.util
 import json
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -15,18 +16,20 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def load() -> ModuleType:
-    """The program, which has no suffix, as a module."""
-    loader = importlib.machinery.SourceFileLoader("tools_images", str(ROOT / "tools" / "images"))
-    spec = importlib.util.spec_from_loader("tools_images", loader)
+def load(name: str, path: str) -> ModuleType:
+    """A program, which may have no suffix, as a module."""
+    loader = importlib.machinery.SourceFileLoader(name, str(ROOT / path))
+    spec = importlib.util.spec_from_loader(name, loader)
     assert spec is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules["tools_images"] = module  # dataclasses look their module up
+    sys.modules[name] = module  # dataclasses look their module up
     loader.exec_module(module)
     return module
 
 
-images = load()
+images = load("tools_images", "tools/images")
+apart = load("images_apart", "images/operator/apart.py")
+IMAGES = images.IMAGES
 host = sys.modules["builder.host"]
 
 
@@ -119,3 +122,54 @@ def test_settings_of_the_machine_become_secrets(tmp_path: Path, monkeypatch: pyt
     written = (tmp_path / "pip").read_text().splitlines()
     assert "index-url = https://me:word@index.example/simple" in written
     assert "cert = /run/build/ca.pem" in written
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_what_an_image_is_made_of_is_there(name: str) -> None:
+    image = IMAGES[name]
+    assert [each for each in image.inputs if not (ROOT / each).exists()] == []
+    told = (ROOT / image.containerfile).read_text()
+    stages = set(re.findall(r"^FROM .* AS ([a-z-]+)$", told, re.MULTILINE))
+    assert image.target in stages | {""}
+    given = {argument.partition("=")[0] for argument in image.arguments}
+    assert given <= set(re.findall(r"^ARG ([A-Z_]+)", told, re.MULTILINE))
+
+
+def lock(**releases: str) -> str:
+    heads = {name: f"{name.replace('_', '-')}=={release}" for name, release in releases.items()}
+    lines = [
+        f"{head} \\\n    --hash=sha256:{'a' * 64} \\\n    --hash=sha256:{'b' * 64}\n    # via x"
+        for head in heads.values()
+    ]
+    return "# a comment\n" + "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "there", "left"),
+    [
+        (lock(torch="2.1", numpy="1.26"), lock(torch="2.1", numpy="2.4"), ["numpy==1.26"]),
+        (lock(torch="2.1"), lock(torch="2.1", more="1"), []),
+        (lock(torch="2.1+cpu"), lock(torch="2.1"), ["torch==2.1+cpu"]),
+        (lock(ml_dtypes="0.5"), lock(), ["ml-dtypes==0.5"]),
+        (lock(A="1").replace("A==", "A[more]=="), lock(a="1"), []),
+        (lock(a="1").replace("1 \\", "1 ; sys_platform == 'linux' \\"), lock(a="1"), []),
+    ],
+)
+def test_what_another_lock_pins_in_the_same_release_is_not_installed_twice(
+    wanted: str, there: str, left: list[str]
+) -> None:
+    made = apart.apart(wanted, there)
+    assert [line.split()[0] for line in made.splitlines() if not line[0].isspace()] == left
+    assert made.count("--hash=") == 2 * len(left)
+
+
+def test_a_line_that_pins_nothing_is_refused() -> None:
+    with pytest.raises(SystemExit, match="no pinned requirement: torch>=2"):
+        apart.apart("torch>=2\n", "")
+
+
+def test_the_locks_for_gpus_borrow_what_is_large() -> None:
+    texts = [(ROOT / "requirements" / f"{name}.txt").read_text() for name in ("gpu", "training")]
+    left = {name for name, _ in apart.pins(apart.apart(*texts))}
+    assert "nvidia-modelopt" in left
+    assert [name for name in left if name == "torch" or name.startswith(("nvidia-cu", "nvidia-nccl"))] == []

@@ -48,6 +48,11 @@ def build(**status: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def build_for(device: str, **more: Any) -> dict[str, Any]:
+    accelerator = {"class": device, "type": device, "resourceName": f"example.com/{device}"}
+    return {**build(), "spec": {**SPEC, "accelerator": accelerator, **more}}
+
+
 def job(condition: str = "", reason: str = "", **status: Any) -> dict[str, Any]:
     conditions = [{"type": condition, "status": "True", "reason": reason}] if condition else []
     return {
@@ -112,6 +117,7 @@ def test_a_new_build_gets_its_job_and_what_that_needs() -> None:
     ("over", "reason"),
     [
         ({"settings": replace(SETTINGS, artifacts_uri="")}, "ArtifactStoreMissing"),
+        ({"live": build_for("gpu")}, "OptimizerImageMissing"),
         ({"slot": False}, "WaitingForTurn"),
         (
             {
@@ -128,6 +134,28 @@ def test_what_may_not_start_yet_says_why_and_holds_no_place(over: dict[str, Any]
     assert told(made) == ("Pending", reason)
     assert not made.apply
     assert not made.holds_build_slot
+
+
+def test_an_image_that_is_set_later_starts_a_build_that_waited_for_it() -> None:
+    waits = plan_build(observed(build_for("gpu")))
+    assert "builds.gpuOptimizerImage" in message(waits)
+    made = plan_build(
+        observed(
+            {**build_for("gpu"), "status": waits.status},
+            settings=replace(SETTINGS, gpu_optimizer_image="gpu:1"),
+        )
+    )
+    assert told(made) == ("Pending", "Starting")
+    assert made.apply[-1]["spec"]["template"]["spec"]["initContainers"][0]["image"] == "gpu:1"
+
+
+def test_what_no_image_can_build_is_refused_for_good() -> None:
+    settings = replace(SETTINGS, tpu_optimizer_image="tpu:1")
+    trained = {"preset": "pruned+bf16", "training": {"data": "s3://models/train.npz"}}
+    made = plan_build(observed(build_for("tpu", compression=trained), settings=settings))
+    assert told(made) == ("Refused", "PresetUnsupported")
+    assert "PyTorch" in message(made)
+    assert not made.apply
 
 
 @pytest.mark.parametrize(

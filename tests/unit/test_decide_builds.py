@@ -152,6 +152,26 @@ def test_without_a_store_nothing_is_built_and_what_serves_serves_on() -> None:
     assert here.selected() == old
 
 
+def test_a_build_without_an_image_says_so_and_goes_on_when_there_is_one() -> None:
+    here = Town(platform=STORE)
+    old = here.installed()
+    here.step()
+    here.edit(compression=INT8)
+    here.step()
+    [name] = builds(here)
+    status(here, name, "Pending", "OptimizerImageMissing", "none is configured")
+    here.step()
+    assert here.condition("ModelReady") == ("False", "OptimizerImageMissing")
+    assert here.condition("Ready") == ("True", "BuildFailed")
+    assert (here.selected(), builds(here)) == (old, [name])
+    status(here, name, "Pending", "Starting")
+    here.step()
+    assert here.condition("ModelReady") == ("False", "Building")
+    done(here, name)
+    here.step()
+    assert len(here.deployments()) == 2
+
+
 def test_a_build_that_the_api_server_refuses_is_told_by_the_model_and_not_by_the_workload() -> None:
     here = town()
     here.installed()

@@ -12,6 +12,7 @@ from kubernetes.client.models import V1Job
 from seawall.api.modelbuild import ModelBuildSpec
 from seawall.api.v1alpha1 import AcceleratorClassSpec, InferenceServiceSpec
 from seawall.api.validate import problems
+from seawall.desired.build_image import image_of
 from seawall.desired.build_job import BuildSettings, build_job
 from seawall.desired.build_order import build_order
 from seawall.desired.modelbuild import build_model_build, build_name, build_spec
@@ -20,7 +21,10 @@ from seawall.optimize.recipes import ORDER_FILE, ORDER_VARIABLE
 from seawall.optimize.types import BuildOrder
 
 OWNER = Owner("digits-int8-0123456789", "ns", "uid-1", "ModelBuild")
-SETTINGS = BuildSettings("optimizer:1", "training:1", "s3://artifacts/builds")
+SETTINGS = BuildSettings(
+    "optimizer:1", "training:1", "s3://artifacts/builds",
+    gpu_optimizer_image="gpu:1", tpu_optimizer_image="tpu:1",
+)  # fmt: skip
 CPU = {
     "type": "cpu",
     "precisions": ["fp32", "int8"],
@@ -51,7 +55,10 @@ def wanted(accelerator: dict[str, Any] = CPU, **more: Any) -> dict[str, Any]:
 
 
 def job(settings: BuildSettings = SETTINGS, accelerator: dict[str, Any] = CPU, **more: Any) -> dict[str, Any]:
-    made = build_job(OWNER, ModelBuildSpec.model_validate(wanted(accelerator, **more)), settings)
+    spec = ModelBuildSpec.model_validate(wanted(accelerator, **more))
+    image = image_of(spec, settings)
+    assert isinstance(image, str)
+    made = build_job(OWNER, spec, settings, image)
     V1Job.model_validate(made)
     return made
 
@@ -93,19 +100,15 @@ def test_words_of_each_phase() -> None:
 
 
 @pytest.mark.parametrize(
-    ("more", "image"),
-    [
-        ({}, "optimizer:1"),
-        ({"model": {"uri": "s3://m/a.pt2"}}, "training:1"),
-        ({"model": {"uri": "s3://m/a.tflite"}}, "training:1"),
-        ({"compression": {"preset": "distilled", "training": {"data": "s3://m/d.npz"}}}, "training:1"),
-        ({"compression": TRAINING}, "optimizer:1"),
-        ({"compression": {"preset": "auto", "training": {}}}, "training:1"),
-        ({"compression": {"preset": "auto"}}, "optimizer:1"),
-    ],
+    ("accelerator", "more"),
+    [(CPU, {}), (GPU, {}), (CPU, {"compression": TRAINING}), (GPU, {"compression": TRAINING})],
 )
-def test_the_training_tools_are_there_where_they_are_needed(more: Any, image: str) -> None:
-    assert containers(job(**more))["prepare"]["image"] == image
+def test_one_image_runs_every_phase_that_is_ours(accelerator: Any, more: Any) -> None:
+    made = containers(job(accelerator=accelerator, **more))
+    ours = {c["image"] for c in made.values() if c.get("args", [""])[0] == "build"}
+    assert ours == {"gpu:1" if accelerator is GPU else "optimizer:1"}
+    rest = {"train": "mine:1", "compile": "triton:2", "triton": accelerator["runtime"]["image"]}
+    assert {n: made[n]["image"] for n in rest if n in made} == {n: i for n, i in rest.items() if n in made}
 
 
 def test_the_users_training_image_sees_its_recipe_and_nothing_else() -> None:

@@ -18,6 +18,7 @@ from seawall.decide.build_status import FINAL, Outcome, status_of_build
 from seawall.decide.build_use import Use, use_of
 from seawall.decide.conditions import clipped
 from seawall.decide.types import EventNote, Manifest, ObjectRef, ObservedBuild, Plan, Progress
+from seawall.desired.build_image import NoImage, image_of
 from seawall.desired.build_job import FINISH, KILLED, REFUSED, build_job
 from seawall.desired.names import BUILD_KIND, Owner
 from seawall.desired.shared import build_shared_of_builds
@@ -68,6 +69,10 @@ def _start(observed: ObservedBuild, use: Use, spec: ModelBuildSpec) -> Plan:
             "no store for artefacts is configured; an administrator sets artifacts.uri in the chart's values"
         )
         return _told(observed, use, Outcome("Pending", "ArtifactStoreMissing", missing))
+    image = image_of(spec, settings)
+    if isinstance(image, NoImage):
+        phase = "Refused" if image.final else "Pending"
+        return _told(observed, use, Outcome(phase, image.reason, image.message))
     for problem in observed.write_problems:
         refused = Outcome("Pending", problem.reason, f"{problem.ref}: {problem.message}")
         return _told(observed, use, refused, PROBLEM_RETRY_SECONDS)
@@ -75,7 +80,7 @@ def _start(observed: ObservedBuild, use: Use, spec: ModelBuildSpec) -> Plan:
         message = f"{settings.at_once} builds run already, which is as many as may run at once"
         return _told(observed, use, Outcome("Pending", "WaitingForTurn", message), QUEUE_RETRY_SECONDS)
     owner = Owner(meta["name"], meta["namespace"], meta["uid"], BUILD_KIND)
-    made = [*build_shared_of_builds(owner.namespace), build_job(owner, spec, settings)]
+    made = [*build_shared_of_builds(owner.namespace), build_job(owner, spec, settings, image)]
     starting = Outcome("Pending", "Starting", "The Job has been made; its pod is about to come")
     return _told(observed, use, starting, PROGRESS_SECONDS, apply=tuple(made), holds=True)
 

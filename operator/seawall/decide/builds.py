@@ -9,6 +9,7 @@ from typing import Any
 from seawall.api.v1alpha1 import AcceleratorClassSpec, InferenceServiceSpec
 from seawall.decide.build_status import COMPLETE, FINAL
 from seawall.decide.types import Manifest, Observed
+from seawall.desired.build_image import MISSING
 from seawall.desired.inputs import Built
 from seawall.desired.modelbuild import build_model_build, build_name, build_spec
 
@@ -63,6 +64,9 @@ def _standing(name: str, manifest: Manifest, live: Mapping[str, Any]) -> Need:
     if phase in FINAL:
         reason, message = told.get("reason", "BuildFailed"), told.get("message", "")
         return Need(name, manifest, None, reason, f"ModelBuild {name}: {message}", failed=True)
+    if told.get("reason") == MISSING:
+        message = f"ModelBuild {name}: {told.get('message', '')}"
+        return Need(name, manifest, None, MISSING, message, failed=True)
     return Need(name, manifest, None, "Building", f"ModelBuild {name}: {_progress(status, told)}")
 
 

@@ -13,7 +13,7 @@ from seawall.api.presets import may_train
 from seawall.desired import names
 from seawall.desired.build_order import build_order
 from seawall.desired.canonical import canonical_json, stamped
-from seawall.desired.modelbuild import CONVERTED_FORMATS, PVC_SCHEME, claim_of, source_claims
+from seawall.desired.modelbuild import PVC_SCHEME, claim_of, source_claims
 from seawall.desired.names import Owner
 
 WORK_PATH = "/build"
@@ -46,11 +46,16 @@ class BuildSettings:
     """how long one preset may be measured"""
     retention_seconds: float = 7 * 86400.0
     at_once: int = 4
+    gpu_optimizer_image: str = ""
+    """empty: nothing is quantised for GPUs"""
+    tpu_optimizer_image: str = ""
+    """empty: nothing is built for TPUs, and no program of jax.export"""
 
 
-def build_job(owner: Owner, spec: ModelBuildSpec, settings: BuildSettings) -> dict[str, Any]:
+def build_job(owner: Owner, spec: ModelBuildSpec, settings: BuildSettings, image: str) -> dict[str, Any]:
+    """`image` runs the phases of `seawall build`; see build_image.py."""
     labels = names.build_labels(owner.name)
-    pod = _Pod(spec, settings)
+    pod = _Pod(spec, settings, image)
     return stamped(
         {
             "apiVersion": "batch/v1",
@@ -80,14 +85,14 @@ def _failure_rules(phases: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 class _Pod:
-    def __init__(self, spec: ModelBuildSpec, settings: BuildSettings) -> None:
+    def __init__(self, spec: ModelBuildSpec, settings: BuildSettings, image: str) -> None:
         self._spec = spec
         self._settings = settings
+        self._image = image
         compression = spec.compression
-        self._preset = compression.preset if compression else "none"
         training = compression.training if compression else None
-        self._trains = may_train(self._preset, training is not None)
-        self._recipe_image = training.image if training and self._trains else None
+        trains = compression is not None and may_train(compression.preset, training is not None)
+        self._recipe_image = training.image if training and trains else None
         self._entrypoint = (training.entrypoint if training else None) or []
         self._device = spec.accelerator.resource_name if spec.accelerator.type == "gpu" else None
 
@@ -152,11 +157,8 @@ class _Pod:
     def _seawall(
         self, name: str, phases: tuple[str, ...], mounts: list[dict[str, Any]], requests: dict[str, str]
     ) -> dict[str, Any]:
-        converts = self._spec.model.format in CONVERTED_FORMATS
-        heavy = converts or (self._trains and self._recipe_image is None)
-        image = self._settings.training_image if heavy else self._settings.optimizer_image
         return {
-            **_container(name, image, mounts, requests, self._settings.memory_limit),
+            **_container(name, self._image, mounts, requests, self._settings.memory_limit),
             "args": ["build", *phases],
             "env": [
                 {"name": "SEAWALL_BUILD", "value": build_order(self._spec)},
