@@ -64,6 +64,7 @@ bench: setup ## figures beside their floor, in one run
 	"$$(tools/training-env)" bench/compress.py
 	$(PY) bench/queue_policy.py
 	$(PY) bench/simulate.py
+	$(PY) bench/decide.py
 
 crds: setup ## write the CustomResourceDefinitions and what is generated from the models
 	$(PY) -m seawall.api.generated .

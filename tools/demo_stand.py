@@ -5,6 +5,7 @@ import os
 import subprocess
 import tempfile
 from collections import deque
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from demo_show import Show
@@ -54,15 +55,22 @@ class Stand:
             note.text = ", ".join(image["image"] for image in made.values())
         return models, made
 
-    def start(self, images: dict[str, dict[str, str]]) -> None:
+    def start(
+        self,
+        images: dict[str, dict[str, str]],
+        parts: Sequence[str] = (),
+        values: Mapping[str, str] | None = None,
+    ) -> None:
+        """`parts`: what `tools/cluster up --with` adds; `values`: of the chart, beside the usual ones."""
+        chosen = ["--with", ",".join(parts)] if parts else []
         with self._show.step("etcd, apiserver, controllers, scheduler, containerd, kubelet, kube-proxy, DNS"):
-            self._output("starting the cluster", self.cluster("up"))
+            self._output("starting the cluster", [*self.cluster("up"), *chosen])
         for image in images.values():
             with self._show.step(f"load {image['image']}"):
                 quietly("loading the image", [*self.cluster("load"), image["archive"]])
-        self._install(images)
+        self._install(images, values or {})
 
-    def _install(self, images: dict[str, dict[str, str]]) -> None:
+    def _install(self, images: dict[str, dict[str, str]], more: Mapping[str, str]) -> None:
         repository, _, tag = images["operator"]["image"].rpartition(":")
         settings = {
             "image.repository": repository,
@@ -73,6 +81,7 @@ class Stand:
             "builds.profileSeconds": "5",
             # The tag stays the same when the image changes; this makes Helm roll the pods nevertheless.
             "podAnnotations.archive": Path(images["operator"]["archive"]).stem,
+            **more,
         }
         values = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
         chart = str(ROOT / "charts" / "seawall")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from seawall.decide.types import (
     EventNote,
@@ -14,6 +16,8 @@ from seawall.decide.types import (
     Verification,
     VerificationRequest,
 )
+from seawall.measure.types import ArmSample
+from seawall.sizing.calibration import BatchCount
 
 
 class ApiConflict(Exception):
@@ -53,6 +57,10 @@ class Cluster(Protocol):
     async def apply_status(self, ref: ObjectRef, status: Mapping[str, Any]) -> Manifest | None:
         """Server-side apply of the status subresource as `seawall-status`; None if the object is gone."""
 
+    async def scale(self, ref: ObjectRef, replicas: int, *, force: bool) -> Manifest | None:
+        """Server-side apply of spec.replicas alone as `seawall-replicas`, to the incarnation that the ref's
+        uid names; None if that is gone. Raises ApiConflict (unforced only) and ApiRejected."""
+
     async def delete(self, ref: ObjectRef) -> None:
         """Background deletion, with uid precondition if the ref has one; absent or replaced is fine."""
 
@@ -72,6 +80,69 @@ class Builds(Protocol):
 
     async def progress(self, address: str) -> Progress | None:
         """What the pod at host:port says about itself; None for whatever else it answers, or does not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One revision to be measured."""
+
+    namespace: str
+    service: str
+    revision: str
+    model: str
+    slo_ms: float
+    pods: Mapping[str, str]
+    """name -> IP of every pod that is ready"""
+    backends: tuple[str, ...] = ()
+    """names of the Kubernetes Services that the gateway's statistics may know this revision by"""
+    started: Mapping[str, float] = field(default_factory=dict)
+    """name -> since when its model server runs, seconds since the epoch (status.containerStatuses of
+    container `triton`); a pod without it is measured from its second sample on"""
+
+
+class Metrics(Protocol):
+    """The data plane's own counters."""
+
+    async def read(self, targets: Sequence[Target]) -> Sequence[ArmSample]:
+        """One sample per target, in order. Never raises for what a source answers or fails to: that is the
+        sample's trouble. Bounded in time by the adapter's own timeouts."""
+
+    async def batches(self, target: Target) -> Mapping[str, tuple[BatchCount, ...]]:
+        """Triton's batch statistics by pod, asked from the pods themselves; pods that do not answer are
+        missing."""
+
+
+class ServedKinds(Protocol):
+    """What the API server serves beside Kubernetes' own kinds."""
+
+    @property
+    def keda(self) -> bool: ...
+
+    @property
+    def prometheus_operator(self) -> bool: ...
+
+    @property
+    def tolerance(self) -> bool:
+        """Of an autoscaling/v2 behavior."""
+
+
+class MetricsFace(Protocol):
+    """custom.metrics.k8s.io as this process answers it."""
+
+    looked: asyncio.Event
+    """set once `state` is known"""
+
+    @property
+    def state(self) -> tuple[Literal["Ours", "Others", "Absent"], str]:
+        """Who answers the group in this cluster, and what there is to say about it."""
+
+    async def run(
+        self,
+        lookup: Callable[[str, str], Manifest | None],
+        leads: Callable[[], bool],
+        listing: Callable[[str], Iterable[Manifest]] | None = None,
+    ) -> None:
+        """Until cancelled. `lookup` and `listing` tell InferenceServices by namespace (and name)."""
 
 
 class ModelConfigSchema(Protocol):

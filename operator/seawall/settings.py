@@ -7,6 +7,7 @@ import socket
 import uuid
 from pathlib import Path
 from typing import Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -14,6 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from seawall.desired.build_job import BuildSettings
 from seawall.desired.canonical import canonical_quantity
 from seawall.desired.inputs import Platform
+from seawall.sizing.profile import Dispatch
 
 _STORE = re.compile("(s3|oci|pvc)://[A-Za-z0-9][!-~]*")
 POD_NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
@@ -83,6 +85,30 @@ class Settings(BaseSettings):
     metrics_port: int = Field(9090, ge=0, le=65535)
     listen_host: str = "0.0.0.0"  # noqa: S104 - a pod's probes and scrapes come from outside the pod
 
+    prometheus_url: str = ""
+    """Where the data plane's metrics are read, and where KEDA is told to read the load. Empty: the pods are
+    asked themselves, and KEDA is not used. There is no falling back from one to the other: a Prometheus that
+    does not answer is told as such."""
+
+    metrics_interval_seconds: float = Field(5.0, ge=1, le=15)
+    """How often pods or Prometheus are read. A decision comes every 15 s, as an HPA's does, and the rate of
+    the last 15 s needs a few readings."""
+
+    dispatch: Dispatch = "random"
+    """How requests that come through a Kubernetes Service find their pod: kube-proxy draws lots. What this
+    says decides how much a pod can carry, by half as much again."""
+
+    gateway_dispatch: Dispatch = "p2c"
+    """The same behind a gateway, whose statistics then are the latency that counts. A few Envoys that each
+    go round in turn come close to the better of two."""
+
+    metrics_api_port: int = Field(0, ge=0, le=65535)
+    """Where custom.metrics.k8s.io is answered; 0: it is not. The chart sets 6443: only behind its Service
+    can the API server ask this process."""
+
+    metrics_api_service: str = "seawall-metrics-api"
+    """Name of that Service, and of the Secret with its certificate; in the operator's namespace."""
+
     drain_seconds: float = Field(20.0, gt=0)
     """How long SIGTERM waits for the runs in hand; below the pod's grace period of 30 s."""
 
@@ -105,6 +131,13 @@ class Settings(BaseSettings):
     training_image: str = "localhost/seawall/training:dev"
     """The same with the training tools: for presets that fine-tune, and formats that need PyTorch to be
     read."""
+
+    gpu_optimizer_image: str = ""
+    """The training image with nvidia-modelopt and TensorRT-RTX: for GPU classes. Empty: what has to be
+    quantised for them waits, since most clusters need no image that large."""
+
+    tpu_optimizer_image: str = ""
+    """The optimizer with JAX: for TPU classes and programs of jax.export. Empty: they wait."""
 
     max_builds: int = Field(4, ge=1, le=1000)
     """Builds that run at once, in all namespaces together: each takes a core and gigabytes for long."""
@@ -159,7 +192,17 @@ class Settings(BaseSettings):
             profile_seconds=self.build_profile_seconds,
             retention_seconds=self.build_retention_seconds,
             at_once=self.max_builds,
+            gpu_optimizer_image=self.gpu_optimizer_image,
+            tpu_optimizer_image=self.tpu_optimizer_image,
         )
+
+    @field_validator("prometheus_url")
+    @classmethod
+    def _is_an_address(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if url and (parts.scheme not in ("http", "https") or not parts.hostname or parts.query):
+            raise ValueError("must be http(s)://host:port, with a path if need be, or empty")
+        return url.rstrip("/")
 
     @field_validator("artifacts_uri")
     @classmethod

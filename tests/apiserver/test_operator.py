@@ -94,7 +94,7 @@ def test_a_field_changed_by_hand_is_set_back(
     cluster: Cluster, namespace: str, start: Start, kind: str, name: str, damage: dict[str, Any]
 ) -> None:
     running = start().working()
-    cluster.apply(service("digits", namespace))
+    cluster.apply(service("digits", namespace, scaling={"mode": "Fixed", "replicas": 2}))
     cluster.settled("digits", namespace)
     running.idle()
     name = name or next(iter(cluster.names("deployments", namespace)))

@@ -17,7 +17,7 @@ from seawall.api.walk import KNOWN
 ROOT = Path(__file__).parents[2]
 DEFINITIONS = {d["spec"]["names"]["kind"]: d for d in crd.definitions()}
 FREE_FORM = {
-    "InferenceService": {"spec.podTemplate", "spec.model.config", "spec.scaling.behavior"},
+    "InferenceService": {"spec.podTemplate", "spec.model.config"},
     "AcceleratorClass": set(),
     "ModelBuild": set(),
 }

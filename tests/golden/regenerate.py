@@ -14,8 +14,9 @@ from seawall.api.catalogue import classes
 from seawall.api.modelbuild import ModelBuild
 from seawall.api.v1alpha1 import AcceleratorClass
 from seawall.cli.manifests import dump, load
+from seawall.decide.preview import render
+from seawall.decide.types import Capabilities
 from seawall.desired.inputs import Platform
-from seawall.desired.render import render
 
 HERE = Path(__file__).parent
 EXAMPLES = HERE.parents[1] / "examples"
@@ -43,7 +44,7 @@ def objects(path: Path) -> list[dict[str, Any]]:
         made
         for document in documents
         if document["kind"] == "InferenceService"
-        for made in render(document, known, PLATFORM)
+        for made in render(document, known, PLATFORM, Capabilities())
     ]
 
 

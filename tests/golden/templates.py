@@ -59,7 +59,7 @@ def fixed_inputs() -> list[RevisionInputs]:
 
 
 def current() -> str:
-    made = [build_deployment(OWNER, inputs, 2)["spec"]["template"] for inputs in fixed_inputs()]
+    made = [build_deployment(OWNER, inputs)["spec"]["template"] for inputs in fixed_inputs()]
     for template in made:
         _forget(template)
     return digest(made)

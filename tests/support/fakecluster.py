@@ -13,9 +13,12 @@ from typing import Any
 
 from seawall.decide.types import EventNote, Manifest, ObjectRef
 from seawall.desired.canonical import canonical_json
+from seawall.desired.names import REPLICAS_MANAGER
 from seawall.ports import ApiConflict
 
 Place = tuple[str, str, str]
+WRITES = ("apply", "scale", "status", "delete")
+COUNT = {"f:spec": {"f:replicas": {}}}
 
 
 class FakeCluster:
@@ -46,6 +49,8 @@ class FakeCluster:
         meta.setdefault("generation", 1)
         meta["resourceVersion"] = str(next(self._versions))
         meta["managedFields"] = [_entry(manager, manifest)]
+        if made["kind"] == "Deployment" and made["apiVersion"] == "apps/v1" and "spec" in made:
+            made["spec"].setdefault("replicas", 1)  # the server's default
         self.objects[_place(made)] = made
         return copy.deepcopy(made)
 
@@ -60,7 +65,7 @@ class FakeCluster:
         self.touch(live)
 
     def writes(self) -> int:
-        return sum(n for call, n in self.calls.items() if call.split()[0] in ("apply", "status", "delete"))
+        return sum(n for call, n in self.calls.items() if call.split()[0] in WRITES)
 
     def _call(self, verb: str, kind: str) -> None:
         self.calls[f"{verb} {kind}"] += 1
@@ -95,10 +100,14 @@ class FakeCluster:
             made = self.add(manifest, "seawall")
         else:
             entries = live["metadata"]["managedFields"]
-            managers = {m["manager"] for m in entries}
+            managers = {m["manager"] for m in entries} - {REPLICAS_MANAGER}
             if not force and managers - {"seawall"}:
                 raise ApiConflict(f"conflict with {sorted(managers)}")
-            merged = copy.deepcopy(live) | {k: v for k, v in manifest.items() if k != "metadata"}
+            merged = copy.deepcopy(live) | copy.deepcopy(
+                {k: v for k, v in manifest.items() if k != "metadata"}
+            )
+            if manifest["kind"] == "Deployment" and "replicas" not in manifest["spec"]:
+                merged["spec"]["replicas"] = _count_left(live, entries)
             merged["metadata"] = copy.deepcopy(live["metadata"]) | dict(manifest["metadata"])
             others = [m for m in entries if m["manager"] != "seawall"]
             merged["metadata"]["managedFields"] = [_entry("seawall", manifest), *others]
@@ -119,6 +128,26 @@ class FakeCluster:
         self.touch(live)
         return copy.deepcopy(live)
 
+    async def scale(self, ref: ObjectRef, replicas: int, *, force: bool) -> Manifest | None:
+        self._call("scale", ref.kind)
+        live = self.objects.get((ref.kind, ref.namespace, ref.name))
+        if live is None or ref.uid != live["metadata"]["uid"]:
+            return None
+        entries = live["metadata"]["managedFields"]
+        before = live["spec"].get("replicas", 1)
+        owners = [m for m in entries if _counts(m)]
+        if before != replicas:
+            if not force and [m for m in owners if m["manager"] != REPLICAS_MANAGER]:
+                raise ApiConflict("conflict over spec.replicas")
+            for entry in owners:
+                entry["fieldsV1"]["f:spec"].pop("f:replicas")
+        mine = {"manager": REPLICAS_MANAGER, "operation": "Apply", "fieldsV1": dict(COUNT)}
+        kept = [m for m in entries if m["manager"] != REPLICAS_MANAGER]
+        live["metadata"]["managedFields"] = [*kept, copy.deepcopy(mine)]
+        live["spec"]["replicas"] = replicas
+        self.touch(live)
+        return copy.deepcopy(live)
+
     async def delete(self, ref: ObjectRef) -> None:
         self._call("delete", ref.kind)
         live = self.objects.get((ref.kind, ref.namespace, ref.name))
@@ -131,8 +160,20 @@ class FakeCluster:
 
 
 def _entry(manager: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
-    fields = {"of": canonical_json({k: v for k, v in manifest.items() if k != "status"})}
+    fields: dict[str, Any] = {"of": canonical_json({k: v for k, v in manifest.items() if k != "status"})}
+    if "replicas" in (manifest.get("spec") or {}):
+        fields["f:spec"] = copy.deepcopy(COUNT["f:spec"])
     return {"manager": manager, "operation": "Apply", "fieldsV1": fields}
+
+
+def _counts(entry: Mapping[str, Any]) -> bool:
+    return "f:replicas" in ((entry.get("fieldsV1") or {}).get("f:spec") or {})
+
+
+def _count_left(live: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> int:
+    """What becomes of a count that an apply leaves out: gone if nobody but this manager owned it."""
+    owners = {m["manager"] for m in entries if _counts(m)}
+    return 1 if owners == {"seawall"} else int(live["spec"].get("replicas", 1))
 
 
 def _place(manifest: Mapping[str, Any]) -> Place:

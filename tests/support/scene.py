@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from seawall.decide.types import Key, Progress, Verdict, Verification, VerificationRequest
+from seawall.decide.types import (
+    Assessment,
+    Budget,
+    Capabilities,
+    Key,
+    Progress,
+    Verdict,
+    Verification,
+    VerificationRequest,
+)
 from seawall.desired.build_job import BuildSettings
 from seawall.desired.inputs import Platform
 from seawall.runtime.building import BuildReconciler
@@ -18,6 +29,7 @@ from seawall.runtime.pacing import Pacing
 from seawall.runtime.reconcile import Reconciler
 from seawall.runtime.slots import BuildSlots
 from seawall.runtime.store import Store
+from seawall.runtime.survey import Survey
 from seawall.runtime.telemetry import Telemetry
 from seawall.runtime.verify import Verifier
 from support.fakecluster import FakeCluster
@@ -88,6 +100,44 @@ class NoSchema:
         return "model.config: unknown field" if "typo" in override else None
 
 
+class Told:
+    """What the scaler has made public."""
+
+    def __init__(self) -> None:
+        self.assessments: dict[str, Assessment] = {}
+        self.budget: Budget | None = None
+
+    def shown(self, key: Key) -> tuple[Mapping[str, Assessment], Budget | None]:
+        return self.assessments, self.budget
+
+
+@dataclass
+class Served:
+    """What an API server says that it serves."""
+
+    keda: bool = False
+    prometheus_operator: bool = False
+    tolerance: bool = True
+
+
+def still_survey(store: Store, **capabilities: Any) -> Survey:
+    """Knows what it is told and never looks."""
+
+    async def nothing(*_: Any) -> Any:
+        raise AssertionError("nobody looks")
+
+    survey = Survey(
+        discover=nothing,
+        repair=nothing,
+        clear=store.clear,
+        face=None,
+        prometheus_url="",
+        changed=lambda: None,
+    )
+    survey.capabilities = Capabilities(**capabilities)
+    return survey
+
+
 class Scene:
     def __init__(self, platform: Platform = Platform("operator:1")) -> None:  # noqa: B008 - frozen
         self.cluster = FakeCluster()
@@ -100,10 +150,20 @@ class Scene:
         self.pods = BuildPods()
         self.slots = BuildSlots(1, self.woken.append)
         self.clock = FixedClock()
+        self.survey = still_survey(self.store)
+        self.scales = Told()
         self.reconcile = Reconciler(
             cluster=fenced,
             store=self.store,
-            observer=Observer(fenced, self.store, NoSchema(), self.clock, platform),
+            observer=Observer(
+                cluster=fenced,
+                store=self.store,
+                schema=NoSchema(),
+                clock=self.clock,
+                platform=platform,
+                survey=self.survey,
+                scales=self.scales,
+            ),
             verifier=Verifier(self.servers, self.woken.append, lambda: 0.0, 0.01),
             pacing=Pacing(
                 services=lambda: 1,

@@ -61,6 +61,8 @@ class Town:
             services=of("Service"),
             disruption_budgets=of("PodDisruptionBudget"),
             pods=of("Pod"),
+            autoscalers=[*of("HorizontalPodAutoscaler"), *of("ScaledObject")],
+            monitors=[*of("PodMonitor"), *of("PrometheusRule")],
             builds={o["metadata"]["name"]: o for o in of("ModelBuild")},
             **{**self.over, **over},
         )
@@ -71,6 +73,8 @@ class Town:
             return made
         for manifest in made.apply:
             self._apply(manifest)
+        for scale in made.scale:
+            self.scale(scale.ref.name, scale.replicas)
         for ref in made.delete:
             assert made.needs_live_read
             del self.objects[ref.kind, ref.name]
@@ -82,6 +86,10 @@ class Town:
     def _apply(self, manifest: dict[str, Any]) -> None:
         key = (manifest["kind"], manifest["metadata"]["name"])
         old = self.objects.get(key)
+        if manifest["kind"] == "Deployment":  # the count has another owner; 1 is the API server's default
+            assert "replicas" not in manifest["spec"]
+            count = old["spec"]["replicas"] if old else 1
+            manifest = {**manifest, "spec": {**manifest["spec"], "replicas": count}}
         if old and all(old.get(k) == v for k, v in manifest.items() if k != "metadata"):
             return
         self.writes += 1
@@ -91,6 +99,18 @@ class Town:
             "metadata": meta,
             "status": (old or {}).get("status", {}),
         }
+
+    def scale(self, name: str, replicas: int) -> None:
+        """As the operator's second field manager does it, or an autoscaler."""
+        deployment = self.objects.get(("Deployment", name))
+        if deployment is not None and deployment["spec"]["replicas"] != replicas:
+            self.writes += 1
+            self.objects["Deployment", name] = copy.deepcopy(deployment)
+            self.objects["Deployment", name]["spec"]["replicas"] = replicas
+            self.objects["Deployment", name]["metadata"]["generation"] += 1
+
+    def count(self, revision: str) -> int:
+        return int(self.objects["Deployment", f"digits-{revision}"]["spec"]["replicas"])
 
     def deployments(self) -> set[str]:
         return {name for kind, name in self.objects if kind == "Deployment"}

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from seawall.api.v1alpha1 import AcceleratorClass
-from seawall.runtime.kinds import WATCHED, Kind
+from seawall.runtime.kinds import BY_NAME, WATCHED, Kind
 from seawall.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -47,7 +47,12 @@ EVERYTHING = {
     "artifacts.signingSecret": "signer",
     "artifacts.publicKeys[0]": "-----BEGIN PUBLIC KEY-----\nMCow\n-----END PUBLIC KEY-----",
     "builds.atOnce": "2",
+    "builds.gpuOptimizerImage": "example.test/gpu:1",
+    "builds.tpuOptimizerImage": "example.test/tpu:1",
     "modelCache.hostPath": "/var/lib/seawall",
+    "metrics.prometheusUrl": "http://prometheus.monitoring:9090",
+    "metrics.intervalSeconds": "2",
+    "metrics.dispatch": "least-request",
     "podLabels.team": "ml",
     "podAnnotations.note": "text",
     "serviceAccount.name": "other",
@@ -135,10 +140,11 @@ def test_rights_name_what_they_allow() -> None:
 
 
 WRITTEN = {"deployments", "services", "poddisruptionbudgets", "serviceaccounts", "networkpolicies"}
-WRITTEN |= {"jobs", "modelbuilds"}
+WRITTEN |= {"jobs", "modelbuilds", "horizontalpodautoscalers", "scaledobjects"}
+WRITTEN |= {"podmonitors", "prometheusrules"}
 
 
-@pytest.mark.parametrize("kind", WATCHED, ids=lambda kind: kind.kind)
+@pytest.mark.parametrize("kind", BY_NAME.values(), ids=lambda kind: kind.kind)
 def test_what_is_watched_may_be_watched_and_what_is_written_may_be_written(kind: Kind) -> None:
     group, _ = kind.group_version
     allowed = {
@@ -147,17 +153,23 @@ def test_what_is_watched_may_be_watched_and_what_is_written_may_be_written(kind:
         if group in rule["apiGroups"] and kind.plural in rule["resources"]
         for verb in rule["verbs"]
     }
-    assert {"get", "list", "watch"} <= allowed
+    assert {"get", "list"} <= allowed
+    assert ("watch" in allowed) is (kind in WATCHED)
     assert ({"create", "patch", "delete"} <= allowed) is (kind.plural in WRITTEN)
 
 
+def reads_secrets(rule: dict[str, Any]) -> bool:
+    """Any of them, other than one of the operator's own that the rule names."""
+    return "secrets" in rule["resources"] and rule.get("resourceNames") != ["seawall-metrics-api"]
+
+
 def test_secrets_are_readable_only_where_asked_for() -> None:
-    assert not [rule for rule in rules(rendered({})) if "secrets" in rule["resources"]]
+    assert not [rule for rule in rules(rendered({})) if reads_secrets(rule)]
     objects = rendered({"credentials.secretNamespaces": "{one}"})
     readers = [
         role
         for role in of_kind(objects, "Role") + of_kind(objects, "ClusterRole")
-        if any("secrets" in rule["resources"] for rule in role["rules"])
+        if any(reads_secrets(rule) for rule in role["rules"])
     ]
     assert [(role["kind"], role["metadata"]["namespace"]) for role in readers] == [("Role", "one")]
 
@@ -165,7 +177,7 @@ def test_secrets_are_readable_only_where_asked_for() -> None:
 def test_watched_namespaces_bound_the_rights() -> None:
     objects = rendered({"watchNamespaces": "{one,two}"})
     everywhere = {binding["roleRef"]["name"] for binding in of_kind(objects, "ClusterRoleBinding")}
-    assert everywhere == {"seawall-classes"}
+    assert everywhere == {"seawall-classes", "seawall-metrics-api"}
     places = [
         b["metadata"]["namespace"]
         for b in of_kind(objects, "RoleBinding")
@@ -188,9 +200,16 @@ def test_the_operator_reads_every_setting_of_the_chart(form: str, monkeypatch: p
     assert given.keys() <= known
     read = Settings()
     assert read.artifacts_uri == FORMS[form].get("artifacts.uri", "")
+    assert read.prometheus_url == FORMS[form].get("metrics.prometheusUrl", "")
+    assert read.metrics_interval_seconds == float(FORMS[form].get("metrics.intervalSeconds", 5))
+    assert read.dispatch == FORMS[form].get("metrics.dispatch", "random")
+    assert (read.metrics_api_port, read.metrics_api_service) == (6443, "seawall-metrics-api")
     assert read.model_cache_path == FORMS[form].get("modelCache.hostPath", "")
     assert read.build_retention_seconds == 7 * 86400
     assert [key.splitlines()[1] for key in read.public_keys] == (["MCow"] if form == "every option" else [])
+    for device in ("gpu", "tpu"):
+        image = FORMS[form].get(f"builds.{device}OptimizerImage", "")
+        assert getattr(read.build_settings, f"{device}_optimizer_image") == image
 
 
 def test_one_replica_gets_no_disruption_budget() -> None:
@@ -247,6 +266,9 @@ REFUSED = {
     "a cache of no size": ({"modelCache.hostPath": "/var/cache/s", "modelCache.size": "much"}, "size"),
     "a store that nobody can write to": ({"artifacts.uri": "https://host/x"}, "artifacts"),
     "a key that is none": ({"artifacts.publicKeys": "{abc}"}, "publicKeys"),
+    "a Prometheus without an address": ({"metrics.prometheusUrl": "prometheus:9090"}, "prometheusUrl"),
+    "pods that are asked once a minute": ({"metrics.intervalSeconds": "60"}, "intervalSeconds"),
+    "a dispatch that nobody knows": ({"metrics.dispatch": "fastest"}, "dispatch"),
     "no build at all": ({"builds.atOnce": "0"}, "builds"),
     "a namespace that is no name": ({"watchNamespaces": "{Not_A_Name}"}, "watchNamespaces"),
 }

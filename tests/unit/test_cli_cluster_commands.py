@@ -26,7 +26,13 @@ READY = {
             {"type": "SpecAccepted", "status": "True", "reason": "Accepted"},
         ],
         "replicas": 2,
-        "scaling": {"desiredReplicas": 2},
+        "scaling": {
+            "mode": "HPA", "desiredReplicas": 2, "reason": "Demand", "demandRps": "812",
+            "capacityRps": "410", "predictedP99": "17ms", "message": "up from 1 to 2",
+        },
+        "slo": {"target": "20ms", "p99": "14ms", "attainment": "99.93%", "errorBudgetRemaining": "71%",
+                "window": "30d", "since": "2026-10-31", "days": [{"day": "2026-10-31"}]},
+        "efficiency": {"costPer1k": "0.0031", "joulesPer1k": "4.2", "estimated": True},
         "rollout": {
             "id": "3-0a1b2c3d",
             "stableRevision": "0a1b2c3d",
@@ -34,7 +40,7 @@ READY = {
         },
         "endpoints": {"http": "http://digits.vision.svc:8000", "grpc": "digits-headless.vision.svc:8001"},
     },
-}
+}  # fmt: skip
 BROKEN = {
     "metadata": {"name": "broken", "namespace": "vision", "generation": 2},
     "spec": READY["spec"],
@@ -157,13 +163,13 @@ def test_table_of_a_namespace(api, capsys):
     code, out, err = seawall(capsys, "status")
     assert (code, err) == (0, "")
     lines = [line.split() for line in out.splitlines()]
-    assert lines[0] == ["NAME", "MODEL", "ACCEL", "SLO", "REPLICAS", "REVISION", "READY", "REASON"]
+    assert " ".join(lines[0]) == "NAME MODEL ACCEL SLO P99 ATTAINED REPLICAS REVISION READY REASON"
     uri = "https://models.example/digits.onnx"
     assert lines[1:] == [
-        ["behind", uri, "cpu", "20ms", "2/2", "0a1b2c3d", "True", "SpecNotSeenYet"],
-        ["broken", uri, "cpu", "20ms", "-", "-", "False", "DigestMismatch"],
-        ["digits", uri, "cpu", "20ms", "2/2", "0a1b2c3d", "True", "Serving"],
-        ["fresh", uri, "cpu", "20ms", "-", "-", "Unknown", "NotSeenYet"],
+        ["behind", uri, "cpu", "20ms", "14ms", "99.93%", "2/2", "0a1b2c3d", "True", "SpecNotSeenYet"],
+        ["broken", uri, "cpu", "20ms", "-", "-", "-", "-", "False", "DigestMismatch"],
+        ["digits", uri, "cpu", "20ms", "14ms", "99.93%", "2/2", "0a1b2c3d", "True", "Serving"],
+        ["fresh", uri, "cpu", "20ms", "-", "-", "-", "-", "Unknown", "NotSeenYet"],
     ]
 
 
@@ -183,6 +189,16 @@ def test_one_ready_service_in_full(api, capsys):
         "digits-headless.vision.svc:8001",
     ):
         assert words in out
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    for words in (
+        "OBJECTIVE 99.93% within 20ms since 2026-10-31; 71% of the error budget is left (window 30d)",
+        "SCALING HPA, Demand",
+        "WHY up from 1 to 2",
+        "LOAD 812 requests/s expected, one replica carries 410; predicted p99 17ms",
+        "COST 0.0031 per 1000 requests",
+        "ENERGY 4.2 J per 1000 requests, estimated from the class's watts",
+    ):
+        assert words in lines
     assert out.count("0a1b2c3d  ") == 2  # in the table and among the revisions, not again in the history
 
 

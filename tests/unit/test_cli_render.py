@@ -65,6 +65,47 @@ def test_standard_input_lists_and_classes_of_ones_own(
     assert "example.com/triton:1" in capsys.readouterr().out
 
 
+BASE = ["ServiceAccount", "NetworkPolicy", "Deployment", "Service", "Service", "PodDisruptionBudget"]
+SCALED = {
+    "nothing said: the operator scales": ("", [], BASE, None),
+    "a fixed number": ("  scaling: {mode: Fixed, replicas: 3}\n", [], BASE, 3),
+    "HPA is what the file says": ("  scaling: {mode: HPA}\n", [], [*BASE, "HorizontalPodAutoscaler"], None),
+    "KEDA is what the file says": ("  scaling: {mode: KEDA}\n", [], [*BASE, "ScaledObject"], None),
+    "Auto with our metrics API": (
+        "", ["--capabilities", "metrics-api"], [*BASE, "HorizontalPodAutoscaler"], None,
+    ),
+    "Auto with all there may be": (
+        "  scaling: {mode: Auto}\n",
+        ["--capabilities", "keda, metrics-api,prometheus-operator", "--prometheus-url", "http://p:1"],
+        [*BASE, "ScaledObject", "PodMonitor", "PrometheusRule"],
+        None,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("line", "options", "kinds", "replicas"), SCALED.values(), ids=SCALED)
+def test_what_scales_it_is_printed_and_the_count_only_where_the_spec_says_one(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    line: str,
+    options: list[str],
+    kinds: list[str],
+    replicas: int | None,
+) -> None:
+    assert main(["render", "-f", written(tmp_path, GOOD + line), "--json", *options]) == 0
+    out, err = capsys.readouterr()
+    objects = json.loads(out)
+    assert ([made["kind"] for made in objects], err) == (kinds, "")
+    assert objects[2]["spec"].get("replicas") == replicas
+    if "--prometheus-url" in options:
+        assert objects[6]["spec"]["triggers"][0]["metadata"]["serverAddress"] == "http://p:1"
+
+
+def test_an_unknown_capability_is_a_mistake(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["render", "-f", written(tmp_path, GOOD), "--capabilities", "keda,istio"]) == 2
+    assert "istio is none of keda, metrics-api, prometheus-operator" in capsys.readouterr().err
+
+
 REFUSED_BY_THE_OPERATOR = {
     "a field that is not acted on": (
         "  routing: {gateways: [{name: g}]}\n",

@@ -21,6 +21,7 @@ STRICT = {
     "PodDisruptionBudget": models.V1PodDisruptionBudget,
     "ServiceAccount": models.V1ServiceAccount,
     "NetworkPolicy": models.V1NetworkPolicy,
+    "HorizontalPodAutoscaler": models.V2HorizontalPodAutoscaler,
 }
 NOW = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
 PLATFORM = Platform(fetcher_image="seawall:1", template_version=1)
@@ -103,8 +104,11 @@ SPEC = st.fixed_dictionaries(
         "scaling": st.fixed_dictionaries(
             {},
             optional={
-                "mode": st.sampled_from(["Fixed", "External", "Auto", "x"]),
+                "mode": st.sampled_from(["Fixed", "External", "Auto", "HPA", "KEDA", "Direct", "x"]),
                 "replicas": st.integers(-1, 9),
+                "minReplicas": st.integers(-1, 5),
+                "maxReplicas": st.integers(-1, 9),
+                "behavior": JSON,
             },
         ),
         "batching": st.fixed_dictionaries(

@@ -45,12 +45,12 @@ def inputs(kind: dict[str, Any] | None = None, **spec: Any) -> RevisionInputs:
 
 
 def pod(kind: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any]:
-    made: dict[str, Any] = build_deployment(OWNER, inputs(kind, **spec), 2)["spec"]["template"]["spec"]
+    made: dict[str, Any] = build_deployment(OWNER, inputs(kind, **spec))["spec"]["template"]["spec"]
     return made
 
 
 def test_names_selectors_and_labels_agree() -> None:
-    made = build_deployment(OWNER, inputs(), 2)
+    made = build_deployment(OWNER, inputs())
     revision = inputs().revision
     assert made["metadata"]["name"] == f"digits-{revision}"
     labels = made["spec"]["template"]["metadata"]["labels"]
@@ -71,7 +71,7 @@ def test_a_withheld_service_selects_nobody() -> None:
 
 def test_one_inputs_one_manifest() -> None:
     again = RevisionInputs.from_annotation(inputs().to_annotation())
-    assert build_deployment(OWNER, again, 2) == build_deployment(OWNER, inputs(), 2)
+    assert build_deployment(OWNER, again) == build_deployment(OWNER, inputs())
 
 
 def test_every_container_is_restricted() -> None:
@@ -151,10 +151,8 @@ def test_threads_follow_the_cores_that_a_pod_template_requests() -> None:
         }
 
 
-def test_an_update_of_replicas_leaves_the_pod_template_alone() -> None:
-    two, three = build_deployment(OWNER, inputs(), 2), build_deployment(OWNER, inputs(), 3)
-    assert two["spec"]["template"] == three["spec"]["template"]
-    assert two["metadata"]["annotations"] != three["metadata"]["annotations"]
+def test_a_deployment_says_no_count_so_that_whoever_scales_it_keeps_it() -> None:
+    assert "replicas" not in build_deployment(OWNER, inputs())["spec"]
 
 
 @pytest.mark.parametrize(("replicas", "most"), [(0, 1), (1, 1), (2, 1), (19, 1), (20, 2), (100, 10)])
@@ -196,7 +194,7 @@ def built(platform: Platform = STORE, artifact: Built = BUILT, **spec: Any) -> R
 
 
 def test_an_artefact_is_fetched_from_its_store_with_the_stores_credentials() -> None:
-    made = build_deployment(OWNER, built(), 1)["spec"]["template"]["spec"]
+    made = build_deployment(OWNER, built())["spec"]["template"]["spec"]
     [fetch] = made["initContainers"]
     order = parse_order(fetch["env"][0]["value"])
     assert (order.uri, order.format, order.sha256) == ("s3://artifacts/builds/abc/", "onnx", None)
@@ -210,14 +208,14 @@ def test_an_artefact_is_fetched_from_its_store_with_the_stores_credentials() -> 
 
 def test_an_artefact_on_a_claim_is_mounted_in_place_of_the_model() -> None:
     artifact = replace(BUILT, uri="pvc://store/builds/abc/")
-    made = build_deployment(OWNER, built(artifact=artifact, model={"uri": "pvc://models/a.onnx"}), 1)
+    made = build_deployment(OWNER, built(artifact=artifact, model={"uri": "pvc://models/a.onnx"}))
     volumes = {v["name"]: v for v in made["spec"]["template"]["spec"]["volumes"]}
     assert volumes["source"]["persistentVolumeClaim"] == {"claimName": "store", "readOnly": True}
 
 
 def test_the_nodes_cache_is_seen_by_the_fetcher_alone_and_by_namespace() -> None:
     platform = Platform("f", cache_path="/var/lib/seawall", cache_size="2Gi")
-    made = build_deployment(OWNER, built(platform), 1)["spec"]["template"]["spec"]
+    made = build_deployment(OWNER, built(platform))["spec"]["template"]["spec"]
     [fetch], [triton] = made["initContainers"], made["containers"]
     mount = next(m for m in fetch["volumeMounts"] if m["name"] == "cache")
     assert (mount["mountPath"], mount["subPath"]) == ("/cache", "vision")
@@ -243,7 +241,7 @@ def test_the_response_cache_has_memory_of_its_own(
 def test_a_revision_with_an_artefact_is_rendered_again_from_its_own_record() -> None:
     whole = built(cache={"size": "64Mi"}, parallelism={"pipeline": 2})
     again = RevisionInputs.from_annotation(whole.to_annotation())
-    assert build_deployment(OWNER, again, 1) == build_deployment(OWNER, whole, 1)
+    assert build_deployment(OWNER, again) == build_deployment(OWNER, whole)
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,7 @@ CLASSES = (
 def built(inputs: RevisionInputs) -> dict[str, Any] | str:
     """The Deployment, or the sentence that says why there is none."""
     try:
-        return build_deployment(Owner("a", "b", "c"), inputs, 1)
+        return build_deployment(Owner("a", "b", "c"), inputs)
     except PodTemplateError as error:
         return str(error)
 

@@ -279,3 +279,9 @@ def test_a_pipeline_of_tpus_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="cannot be cut into stages") as refused:
         delivered(bench, prepared, made, tmp_path)
     assert refused.value.reason == "CannotSplit"
+
+
+def test_the_originals_latency_stays_with_the_build() -> None:
+    beside = Profile("cpu", (replace(TIMES[0], ratio_to_original=0.5),), "onnxruntime")
+    [batch] = report.decimal(beside.to_json(builds.CPU))["batches"]
+    assert (batch["p50Ms"], batch["originalP50Ms"]) == ("1.9", "3.8")

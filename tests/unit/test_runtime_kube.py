@@ -124,6 +124,29 @@ async def test_a_status_is_applied_by_its_own_manager_to_that_very_incarnation(
     assert await cluster.apply_status(REF, {}) is None
 
 
+async def test_a_count_is_applied_alone_by_its_own_manager_to_that_very_incarnation(
+    server: Server, cluster: KubeCluster
+) -> None:
+    conflict = {"message": "conflict", "details": {"causes": [{"reason": "FieldManagerConflict"}]}}
+    server.answers = [
+        (200, MANIFEST),
+        (409, {"message": "Precondition failed: UID in precondition"}),
+        (409, conflict),
+        (403, {"message": "forbidden: no"}),
+    ]
+    assert await cluster.scale(REF, 3, force=True) == MANIFEST
+    _, path, query, _, body = server.requests[0]
+    assert path.endswith("/deployments/digits-1")
+    assert query == {"fieldManager": "seawall-replicas", "force": "true"}
+    assert body["spec"] == {"replicas": 3}
+    assert body["metadata"] == {"name": "digits-1", "namespace": "ns", "uid": "uid-1"}
+    assert await cluster.scale(REF, 3, force=True) is None
+    with pytest.raises(ApiConflict):
+        await cluster.scale(REF, 3, force=False)
+    with pytest.raises(ApiRejected):
+        await cluster.scale(REF, 3, force=True)
+
+
 async def test_a_list_is_read_page_by_page_without_other_peoples_field_sets(
     server: Server, cluster: KubeCluster
 ) -> None:

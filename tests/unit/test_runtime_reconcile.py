@@ -64,7 +64,6 @@ async def test_the_status_tells_of_the_objects_just_made_in_the_same_write(scene
 @pytest.mark.parametrize(
     ("kind", "damage"),
     [
-        ("Deployment", lambda o: o["spec"].update(replicas=7)),
         ("Deployment", lambda o: o["spec"]["template"]["spec"]["containers"][0].update(image="evil:1")),
         ("Service", lambda o: o["spec"].update(selector={"app": "other"})),
         ("Service", lambda o: o["metadata"]["labels"].clear()),
@@ -294,6 +293,7 @@ async def test_an_update_comes_up_beside_is_verified_and_switched_on_a_live_read
         "list Service": 1,
         "list PodDisruptionBudget": 1,
         "list Pod": 1,
+        "list HorizontalPodAutoscaler": 1,
     }
     selector = scene.cluster.objects[("Service", "ns", "digits")]["spec"]["selector"]
     assert selector["serving.seawall.dev/revision"] == scene.status()["rollout"]["stableRevision"] != first

@@ -186,3 +186,22 @@ def test_a_service_without_a_readable_accelerator_is_stored_all_the_same(spec: A
     store = Store()
     assert store.put(SERVICE, {**service("odd", "1"), "spec": spec})
     assert store.service(Key("ns", "odd"))["spec"] == spec
+
+
+def test_versions_tell_of_every_change_to_a_service_and_its_children() -> None:
+    store, key = Store(), Key("ns", "s")
+    seen = [store.versions(key)]
+    for kind, told in (
+        (SERVICE, service("s", "3")),
+        (DEPLOYMENT, deployment("d", "4", owner="s")),
+        (DEPLOYMENT, deployment("d", "5", owner="s")),
+        (SERVICE, service("s", "6")),
+    ):
+        store.put(kind, told)
+        seen.append(store.versions(key))
+    assert len(set(seen)) == len(seen)
+    store.put(SERVICE, service("other", "7"))
+    assert store.versions(key) == seen[-1]
+    store.clear(DEPLOYMENT)
+    assert store.versions(key) == ("6",)
+    assert store.services() == [key, Key("ns", "other")]

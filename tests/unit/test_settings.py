@@ -1,4 +1,4 @@
-"""What an administrator may turn about builds, and what is refused at the start."""
+"""What an administrator may turn, and what is refused at the start."""
 
 from __future__ import annotations
 
@@ -47,3 +47,32 @@ def test_a_quantity_is_written_as_the_api_server_writes_it() -> None:
 def test_the_environment_names_keys_as_a_json_list(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEAWALL_PUBLIC_KEYS", '["-----BEGIN PUBLIC KEY-----\\nMCow"]')
     assert Settings().platform.public_keys == ("-----BEGIN PUBLIC KEY-----\nMCow",)
+
+
+@pytest.mark.parametrize(
+    ("url", "read"),
+    [
+        ("", ""),
+        ("http://prometheus.monitoring:9090", "http://prometheus.monitoring:9090"),
+        ("https://metrics.example.test/prometheus/", "https://metrics.example.test/prometheus"),
+    ],
+)
+def test_a_prometheus_is_named_by_its_address(url: str, read: str) -> None:
+    assert Settings(prometheus_url=url).prometheus_url == read
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"prometheus_url": "prometheus:9090"},
+        {"prometheus_url": "http://"},
+        {"prometheus_url": "http://p:9090/?query=up"},
+        {"metrics_interval_seconds": 0.1},
+        {"metrics_interval_seconds": 60},
+        {"dispatch": "fastest"},
+        {"metrics_api_port": 70000},
+    ],
+)
+def test_what_nothing_could_be_measured_with_is_refused(setting: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        Settings(**setting)

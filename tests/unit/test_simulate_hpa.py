@@ -3,8 +3,8 @@
 import pytest
 
 from seawall.simulate.hpa import HorizontalPodAutoscaler
-from seawall.simulate.hpa_limits import Behavior, History, Policy, Rules, normalise, parse_behavior
 from seawall.simulate.hpa_metrics import Metric, MetricUnavailable, Pod, Sample, Tolerances, milli, propose
+from seawall.sizing.behavior import Behavior, History, Policy, Rules, normalise, parse_behavior
 
 LOOSE = Tolerances()
 

@@ -87,7 +87,8 @@ def test_confidence_grows_with_agreeing_measurements_and_narrows_the_margin() ->
         shaky = update(shaky, PROFILE, {"a": ran(1.0 if index % 2 else 1.4)})
     assert fresh.confidence == 0
     assert fresh.confidence < shaky.confidence < calm.confidence <= 1
-    assert fresh.margin > shaky.margin > calm.margin > 0
+    assert fresh.margin > shaky.margin > calm.margin == 0
+    assert calm.trusted
 
 
 def test_the_line_is_fitted_through_the_sizes_against_an_outlier() -> None:

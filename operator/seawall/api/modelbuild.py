@@ -154,6 +154,7 @@ class BatchProfile(Model):
     std_ms: Figure | None = None
     p50_ms: Figure | None = None
     p99_ms: Figure | None = None
+    original_p50_ms: Figure | None = Field(None, description="Of the model as it came, in the same run.")
     samples: int | None = None
 
 

@@ -60,25 +60,47 @@ class ModelStatus(Model):
     rejected_presets: list[RejectedPreset] | None = Field(None, max_length=32, json_schema_extra=ATOMIC)
 
 
+class SloDay(Model):
+    """Requests of one day in UTC, or of a few from that day on where the window is long."""
+
+    day: str = Field(description="Such as 2026-11-21.")
+    total: int
+    good: int = Field(description="Answered within the target.")
+    failed: int
+
+
 class SloStatus(Model):
     """The objective and how it is met."""
 
     target: str | None = None
     p99: str | None = None
-    attainment: str | None = Field(None, description="Share of requests within the target.")
-    error_budget_remaining: str | None = None
+    attainment: str | None = Field(None, description="Share of requests within the target, over the window.")
+    error_budget_remaining: str | None = Field(
+        None, description="100%: nothing used. Below 0: more was missed than the objective allows."
+    )
     window: str | None = None
+    since: str | None = Field(None, description="First day that counts.")
     source: str | None = Field(None, description="Where it is measured: Gateway, Triton or TritonSummary.")
+    days: list[SloDay] | None = Field(
+        None,
+        max_length=32,
+        description="What attainment is counted from; an operator that starts reads it back.",
+        json_schema_extra=ATOMIC,
+    )
 
 
 class ScalingStatus(Model):
     """How many replicas, and why."""
 
-    mode: str | None = None
+    mode: str | None = Field(None, description="Who writes the count: Fixed, External, HPA, KEDA or Direct.")
+    revision: str | None = Field(None, description="Revision that the figures are of.")
     desired_replicas: int | None = None
-    demand_rps: str | None = None
-    capacity_rps: str | None = None
+    demand_rps: str | None = Field(None, description="Requests per second that the replicas are for.")
+    capacity_rps: str | None = Field(None, description="What one replica carries within the target.")
+    load: str | None = Field(None, description="Demand in replicas: the metric slo-load of the autoscalers.")
+    predicted_p99: str | None = Field(None, alias="predictedP99")
     reason: str | None = None
+    message: str | None = Field(None, description="What the count follows from.")
 
 
 class Evidence(Model):

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 
 from seawall.api.accelerator import AcceleratorClass, AcceleratorClassSpec, Cost, Power, Runtime, Toleration
+from seawall.api.behavior import ScalingBehavior
 from seawall.api.compression import Accuracy, CompressionSpec, Training
 from seawall.api.fields import (
     ClassName,
@@ -105,7 +106,7 @@ class SloSpec(Model):
         description="99 of 100 requests are answered within this time, such as 20ms."
     )
     availability: Percent | None = Field(
-        None, description='Share of requests answered in time, such as "99.9%".'
+        None, description='Share of requests that do not fail, such as "99.9%".'
     )
     window: (
         Annotated[
@@ -113,7 +114,7 @@ class SloSpec(Model):
             Text("[1-9][0-9]?d|[1-9][0-9]{0,3}h", "must be whole days or hours, such as 30d or 12h", 8),
         ]
         | None
-    ) = Field(None, description="Time over which the error budget counts, such as 30d.")
+    ) = Field(None, description="Time over which the error budget counts, in whole days; 30d if absent.")
 
 
 class BatchingSpec(Model):
@@ -170,17 +171,17 @@ class ScalingSpec(Model):
     )
     mode: Literal["Auto", "HPA", "KEDA", "Direct", "External", "Fixed"] | None = Field(
         None,
-        description="Fixed: spec.scaling.replicas. External: somebody else writes the scale subresource.",
+        description="Fixed: spec.scaling.replicas. External: somebody else writes the scale subresource. HPA "
+        "and KEDA: an autoscaler of the operator's making. Direct: the operator itself. Auto, and if absent: "
+        "KEDA, HPA or Direct, the first that this cluster has what it needs for.",
         max_length=16,
     )
-    min_replicas: int | None = Field(None, ge=0, le=10_000, description="Never fewer.")
-    max_replicas: int | None = Field(None, ge=1, le=10_000, description="Never more.")
+    min_replicas: int | None = Field(None, ge=0, le=10_000, description="Never fewer; 1 if absent.")
+    max_replicas: int | None = Field(None, ge=1, le=10_000, description="Never more; 20 if absent.")
     replicas: int | None = Field(
         None, ge=0, le=10_000, description="Modes Fixed and External only; kubectl scale writes here."
     )
-    behavior: dict[str, Any] | None = Field(
-        None, description="behavior of autoscaling/v2, verbatim.", json_schema_extra=PRESERVED
-    )
+    behavior: ScalingBehavior | None = None
 
 
 class GatewayRef(Model):

@@ -9,9 +9,14 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from seawall.adapters.prometheus import PrometheusMetrics
+    from seawall.adapters.scrape import PodMetrics
+    from seawall.metricsapi.server import MetricsApi
+    from seawall.ports import Cluster
     from seawall.settings import Settings
 
 EPILOG = """\
@@ -64,12 +69,14 @@ async def _run(settings: Settings) -> int:
 
     from seawall.adapters.builds import BuildPods  # noqa: PLC0415
     from seawall.adapters.connection import NoCluster, configuration, watch_session  # noqa: PLC0415
+    from seawall.adapters.discovery import discover  # noqa: PLC0415
     from seawall.adapters.kube import KubeCluster  # noqa: PLC0415
     from seawall.adapters.lease import KubeLease  # noqa: PLC0415
     from seawall.adapters.modelconfig import TritonModelConfigSchema  # noqa: PLC0415
     from seawall.adapters.triton import TritonInference  # noqa: PLC0415
+    from seawall.runtime.definitions import CannotStart  # noqa: PLC0415
     from seawall.runtime.health import Health  # noqa: PLC0415
-    from seawall.runtime.operator import CannotStart, Operator, World  # noqa: PLC0415
+    from seawall.runtime.operator import Operator, World  # noqa: PLC0415
     from seawall.runtime.telemetry import Telemetry  # noqa: PLC0415
 
     loop = asyncio.get_running_loop()
@@ -80,8 +87,9 @@ async def _run(settings: Settings) -> int:
     except NoCluster as none:
         print(f"seawall operator: {none}", file=sys.stderr)
         return 2
+    client = ApiClient(config)
     cluster = KubeCluster(
-        ApiClient(config),
+        client,
         counted=telemetry.call,
         answered=health.answered,
         writes_per_second=settings.writes_per_second,
@@ -95,13 +103,17 @@ async def _run(settings: Settings) -> int:
         fresh = await configuration()
         return fresh.host, await watch_session(fresh, middleware)
 
+    metrics = _metrics(settings)
     world = World(
-        cluster,
-        KubeLease(cluster, settings.namespace, settings.lease_name),
-        TritonInference(),
-        BuildPods(),
-        TritonModelConfigSchema(),
-        open_session,
+        cluster=cluster,
+        lease=KubeLease(cluster, settings.namespace, settings.lease_name),
+        inference=TritonInference(),
+        builds=BuildPods(),
+        schema=TritonModelConfigSchema(),
+        open_session=open_session,
+        metrics=metrics,
+        discover=partial(discover, client),
+        metrics_api=_metrics_api(settings, cluster),
     )
     operator = Operator(settings, world, telemetry, health)
     operator.on_signals = _on_signals
@@ -113,7 +125,33 @@ async def _run(settings: Settings) -> int:
         print(f"seawall operator: {problem}", file=sys.stderr)
         return 2
     finally:
+        await metrics.close()
         await cluster.close()
+
+
+def _metrics(settings: Settings) -> PodMetrics | PrometheusMetrics:
+    """One or the other, never one for the other: their windows would not fit together."""
+    if settings.prometheus_url:
+        from seawall.adapters.prometheus import PrometheusMetrics  # noqa: PLC0415
+
+        return PrometheusMetrics(settings.prometheus_url)
+    from seawall.adapters.scrape import PodMetrics  # noqa: PLC0415
+
+    return PodMetrics()
+
+
+def _metrics_api(settings: Settings, cluster: Cluster) -> MetricsApi | None:
+    if not settings.metrics_api_port:
+        return None
+    from seawall.metricsapi.server import MetricsApi  # noqa: PLC0415
+
+    return MetricsApi(
+        cluster,
+        settings.namespace,
+        settings.metrics_api_service,
+        settings.listen_host,
+        settings.metrics_api_port,
+    )
 
 
 def _on_signals(stop: Callable[[], None]) -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 FETCHER_IMAGE = "localhost/seawall/operator:dev"
+PROMETHEUS = "http://prometheus-operated.monitoring.svc:9090"
+CAPABILITIES = ("keda", "metrics-api", "prometheus-operator")
 EPILOG = """\
 example:
   seawall render -f examples/digits.yaml
@@ -20,6 +22,10 @@ example:
 A model that has to be converted, compressed or split is built first: then its ModelBuild is printed, and the
 Deployment follows in the cluster when that is done.
 Files may hold AcceleratorClasses too; if none does, the shipped catalogue is known.
+A Deployment has spec.replicas where the spec says a number (modes Fixed and External). Where the count
+follows the load it has none: in the cluster it begins at minReplicas, and the operator or an autoscaler moves
+it. An autoscaler is printed for modes HPA and KEDA, and for Auto where --capabilities lets it choose one;
+in the cluster it is made when the first revision serves.
 The contents of Secrets and ConfigMaps are not known here, so a revision that depends on them gets another
 name in the cluster.
 
@@ -45,6 +51,16 @@ def add(subparsers: Any) -> None:
         default=os.environ.get("SEAWALL_FETCHER_IMAGE", FETCHER_IMAGE),
         help="image that the operator and its fetcher run (default: %(default)s)",
     )
+    parser.add_argument(
+        "--capabilities", default="", metavar="LIST",
+        help="what the cluster serves, of keda, metrics-api, prometheus-operator, separated by commas: mode "
+        "Auto chooses by it, and monitors are printed for the last (default: none, so Auto means Direct)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--prometheus-url", metavar="URL",
+        default=os.environ.get("SEAWALL_PROMETHEUS_URL") or PROMETHEUS,
+        help="where KEDA asks (default: %(default)s)",
+    )  # fmt: skip
     parser.set_defaults(func=run)
 
 
@@ -56,13 +72,18 @@ def run(args: argparse.Namespace) -> int:
             documents += [(name, document) for document in _documents(name)]
         except (OSError, ValueError) as error:
             problems.append(f"{name}: {' '.join(str(error).split())}")
+    unknown = sorted(_listed(args.capabilities) - set(CAPABILITIES))
+    if unknown:
+        problems.append(f"--capabilities: {', '.join(unknown)} is none of {', '.join(CAPABILITIES)}")
     problems += _api_problems(documents)
     if not problems and not any(_kind(d) == "InferenceService" for _, d in documents):
         problems.append(f"{', '.join(args.filename)}: there is no InferenceService to render")
     if problems:
         _tell(problems)
         return 2
-    rendered, refusals = _rendered(documents, args.operator_image)
+    rendered, refusals = _rendered(
+        documents, args.operator_image, _listed(args.capabilities), args.prometheus_url
+    )
     _print(rendered, args.json)
     builds = [made["metadata"]["name"] for made in rendered if made["kind"] == "ModelBuild"]
     _tell([f"the Deployment follows when ModelBuild {name} is done" for name in builds])
@@ -99,17 +120,29 @@ def _api_problems(documents: list[tuple[str, Any]]) -> list[str]:
     return found
 
 
-def _rendered(documents: list[tuple[str, Any]], image: str) -> tuple[list[dict[str, Any]], list[str]]:
+def _listed(text: str) -> set[str]:
+    return {word.strip() for word in text.split(",") if word.strip()}
+
+
+def _rendered(
+    documents: list[tuple[str, Any]], image: str, able: set[str], prometheus_url: str
+) -> tuple[list[dict[str, Any]], list[str]]:
     from seawall.api.catalogue import classes  # noqa: PLC0415
-    from seawall.api.v1alpha1 import AcceleratorClass  # noqa: PLC0415
+    from seawall.api.v1alpha1 import AcceleratorClass, InferenceService  # noqa: PLC0415
+    from seawall.decide.preview import assumed, render  # noqa: PLC0415
+    from seawall.decide.types import Capabilities  # noqa: PLC0415
     from seawall.desired.inputs import Platform  # noqa: PLC0415
     from seawall.desired.podschema import PodTemplateError  # noqa: PLC0415
-    from seawall.desired.render import render  # noqa: PLC0415
 
     given = [d for _, d in documents if _kind(d) == "AcceleratorClass"]
     manifests = {c["metadata"]["name"]: c for c in given or classes()}
     known = {name: AcceleratorClass.model_validate(c) for name, c in manifests.items()}
     platform = Platform(image)
+    cluster = Capabilities(
+        keda="keda" in able,
+        prometheus_operator="prometheus-operator" in able,
+        metrics_api="Ours" if "metrics-api" in able else "Absent",
+    )
     objects: dict[tuple[str, str, str], dict[str, Any]] = {}
     refused: list[str] = []
     for name, document in documents:
@@ -117,9 +150,12 @@ def _rendered(documents: list[tuple[str, Any]], image: str) -> tuple[list[dict[s
             continue
         reasons = _refusals(document, manifests, platform)
         try:
-            for made in render(document, known, platform) if not reasons else ():
-                meta = made["metadata"]
-                objects[made["kind"], meta["namespace"], meta["name"]] = made
+            if not reasons:
+                spec = InferenceService.model_validate(document).spec
+                served = assumed(spec, cluster, prometheus_url)
+                for made in render(document, known, platform, served):
+                    meta = made["metadata"]
+                    objects[made["kind"], meta["namespace"], meta["name"]] = made
         except PodTemplateError as error:
             reasons = [f"InvalidPodTemplate: spec.podTemplate: {error}"]
         refused += [f"{name}: {_label(document)}: {reason}" for reason in reasons]

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 from seawall.api.units import parse_duration
 
 if TYPE_CHECKING:
-    from seawall.simulate.hpa_limits import Behavior
     from seawall.simulate.offer import Offer
     from seawall.simulate.study import Order
     from seawall.simulate.traces import Trace
+    from seawall.sizing.behavior import Behavior
 
 POLICIES = (
     "seawall", "clairvoyant", "static-peak", "hpa-p99", "hpa-p99-80", "cpu-duty", "gpu-duty", "kpa",
@@ -218,7 +218,7 @@ def _when(text: str, option: str, seconds: float) -> tuple[float | None, float, 
 
 
 def _behavior(path: Path | None) -> Behavior | None:
-    from seawall.simulate.hpa_limits import parse_behavior  # noqa: PLC0415
+    from seawall.sizing.behavior import parse_behavior  # noqa: PLC0415
 
     if path is None:
         return None

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-HEADER = ("NAME", "MODEL", "ACCEL", "SLO", "REPLICAS", "REVISION", "READY", "REASON")
+HEADER = ("NAME", "MODEL", "ACCEL", "SLO", "P99", "ATTAINED", "REPLICAS", "REVISION", "READY", "REASON")
 UNSEEN = "SpecNotSeenYet"
 """The operator has not looked at the latest spec: what the status says is about an earlier one."""
 
@@ -77,8 +77,13 @@ def summary(service: Mapping[str, Any]) -> dict[str, Any]:
         "ready": ready.get("status", "Unknown"),
         "reason": UNSEEN if behind else ready.get("reason", "NotSeenYet"),
         "message": ready.get("message", ""),
+        "p99": status.get("slo", {}).get("p99"),
+        "attainment": status.get("slo", {}).get("attainment"),
         "replicas": status.get("replicas"),
         "desiredReplicas": status.get("scaling", {}).get("desiredReplicas"),
+        "objective": {k: v for k, v in status.get("slo", {}).items() if k != "days"},
+        "scaling": status.get("scaling", {}),
+        "efficiency": status.get("efficiency", {}),
         "conditions": conditions,
         "servedModel": status.get("model", {}),
         "rollout": status.get("rollout", {}),
@@ -117,6 +122,8 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
         row["model"],
         row["accelerator"],
         row["slo"],
+        row["p99"],
+        row["attainment"],
         None if replicas is None else f"{replicas}/{desired}" if desired is not None else replicas,
         revision,
         row["ready"],
@@ -142,6 +149,9 @@ def details(row: Mapping[str, Any]) -> str:
     conditions = [(c["type"], c["status"], c["reason"], c.get("message", "")) for c in row["conditions"]]
     if conditions:
         parts.append(aligned([("CONDITION", "STATUS", "REASON", "MESSAGE"), *conditions]))
+    said = [*_objective(row["objective"]), *_scaling(row["scaling"]), *_efficiency(row["efficiency"])]
+    if said:
+        parts.append(aligned(said))
     if model := _model(row["servedModel"]):
         parts.append(aligned(model))
     if row.get("builds"):
@@ -169,6 +179,39 @@ def _model(model: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("ACCURACY", proof + (", unproven" if model.get("unproven") else "") if accuracy else ""),
     ]
     return [line for line in lines if line[1]]
+
+
+def _objective(slo: Mapping[str, Any]) -> list[tuple[str, str]]:
+    if "attainment" not in slo:
+        return []
+    left = slo.get("errorBudgetRemaining", "unknown")
+    since = f" since {slo['since']}" if "since" in slo else ""
+    said = f"{slo['attainment']} within {slo.get('target')}{since}; {left} of the error budget is left"
+    return [("OBJECTIVE", f"{said} (window {slo.get('window')})")]
+
+
+def _scaling(scaling: Mapping[str, Any]) -> list[tuple[str, str]]:
+    if "mode" not in scaling:
+        return []
+    lines = [("SCALING", f"{scaling['mode']}, {scaling.get('reason', 'unknown')}")]
+    if "message" in scaling:
+        lines.append(("WHY", scaling["message"]))
+    if "demandRps" in scaling and "capacityRps" in scaling:
+        each = f"{scaling['demandRps']} requests/s expected, one replica carries {scaling['capacityRps']}"
+        predicted = f"; predicted p99 {scaling['predictedP99']}" if "predictedP99" in scaling else ""
+        lines.append(("LOAD", f"{each}{predicted}"))
+    return lines
+
+
+def _efficiency(efficiency: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Of a thousand requests; the currency is the AcceleratorClass's."""
+    lines = []
+    if "costPer1k" in efficiency:
+        lines.append(("COST", f"{efficiency['costPer1k']} per 1000 requests"))
+    if "joulesPer1k" in efficiency:
+        how = ", estimated from the class's watts" if efficiency.get("estimated") else ", metered"
+        lines.append(("ENERGY", f"{efficiency['joulesPer1k']} J per 1000 requests{how}"))
+    return lines
 
 
 def _stage(build: Mapping[str, Any]) -> str:

@@ -20,7 +20,6 @@ from seawall.desired.modelbuild import BUILT_FORMATS, needs_build, source_claims
 
 FORMAT_DEVICES = {"tensorrt": ("gpu",), "stablehlo": ("tpu", "cpu")}
 """Of the formats that not every device serves."""
-ACTED_ON_MODES = frozenset({"Fixed", "External"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +69,7 @@ def refusals(spec: InferenceServiceSpec) -> list[Refusal]:
                 f" {', '.join(sorted(get_args(Format)))}",
             )
         )
-    return [*named, *_build_refusals(spec)]
+    return [*named, *_build_refusals(spec), *_scaling_refusals(spec)]
 
 
 def _build_refusals(spec: InferenceServiceSpec) -> Iterator[Refusal]:
@@ -104,23 +103,19 @@ def _build_refusals(spec: InferenceServiceSpec) -> Iterator[Refusal]:
         )
 
 
-def _not_implemented(spec: InferenceServiceSpec) -> Iterator[tuple[str, str]]:
+def _scaling_refusals(spec: InferenceServiceSpec) -> Iterator[Refusal]:
     scaling = spec.scaling
-    if scaling is not None:
-        if scaling.mode is not None and scaling.mode not in ACTED_ON_MODES:
-            yield f"spec.scaling.mode {scaling.mode}", " or use Fixed or External"
-        for name, value in (
-            ("minReplicas", scaling.min_replicas),
-            ("maxReplicas", scaling.max_replicas),
-            ("behavior", scaling.behavior),
-        ):
-            if value is not None:
-                yield f"spec.scaling.{name}", " and set mode Fixed with replicas"
+    if scaling is not None and scaling.min_replicas == 0 and scaling.mode not in ("Fixed", "External"):
+        yield Refusal(
+            "ScaleToZeroNotSupported",
+            "spec.scaling.minReplicas is 0, and nothing would wake the service when a request comes; set it"
+            " to 1 or more, or use mode Fixed or External with replicas 0",
+        )
+
+
+def _not_implemented(spec: InferenceServiceSpec) -> Iterator[tuple[str, str]]:
     if spec.routing is not None:
         yield "spec.routing", ""
-    for name in ("availability", "window"):
-        if getattr(spec.slo, name) is not None:
-            yield f"spec.slo.{name}", ""
     yield from _rollout(spec)
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
+from seawall.decide.conditions import parse_timestamp
 from seawall.decide.diagnose import trouble_of
 from seawall.decide.rollout_state import RevisionState
 from seawall.decide.types import Manifest, Observed
@@ -14,6 +16,8 @@ from seawall.desired.names import INPUTS_ANNOTATION, REVISION_LABEL
 
 HTTP_PORT = 8000
 PODS_ASKED = 8
+LONGEST_START = timedelta(seconds=600)
+"""As the Deployment's progressDeadlineSeconds: an older pod that is not ready is not starting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +52,13 @@ class Revision:
             trouble=None if ready else trouble_of(self.pods, self.deployment),
         )
 
+    def ready_pods(self) -> tuple[Manifest, ...]:
+        """Those that take requests and are not going."""
+        return tuple(p for p in self.pods if _is_ready(p) and not p["metadata"].get("deletionTimestamp"))
+
     def addresses(self) -> tuple[str, ...]:
         """host:port of the ready pods' HTTP endpoints, a few at most."""
-        ready = [p for p in self.pods if _is_ready(p) and not p["metadata"].get("deletionTimestamp")]
-        ips = sorted(p["status"]["podIP"] for p in ready if p["status"].get("podIP"))
+        ips = sorted(p["status"]["podIP"] for p in self.ready_pods() if p["status"].get("podIP"))
         return tuple(f"{f'[{ip}]' if ':' in ip else ip}:{HTTP_PORT}" for ip in ips[:PODS_ASKED])
 
 
@@ -63,8 +70,27 @@ def _deadline_exceeded(status: Mapping[str, Any]) -> bool:
 
 
 def _is_ready(pod: Mapping[str, Any]) -> bool:
+    return _readiness(pod) is not None
+
+
+def _readiness(pod: Mapping[str, Any]) -> Mapping[str, Any] | None:
     conditions = (pod.get("status") or {}).get("conditions") or ()
-    return any(c.get("type") == "Ready" and c.get("status") == "True" for c in conditions)
+    return next((c for c in conditions if c.get("type") == "Ready" and c.get("status") == "True"), None)
+
+
+def ready_since(pod: Mapping[str, Any]) -> datetime | None:
+    """When a ready pod became so."""
+    text = (_readiness(pod) or {}).get("lastTransitionTime")
+    return parse_timestamp(text) if text else None
+
+
+def growing(revision: Revision, now: datetime, least: int) -> bool:
+    """Enough pods serve, and those that do not yet are young: a count that rises, not one that is short."""
+    if revision.available < max(1, least):
+        return False
+    late = [p["metadata"] for p in revision.pods if not _is_ready(p)]
+    made = [m["creationTimestamp"] for m in late if "creationTimestamp" in m and "deletionTimestamp" not in m]
+    return all(now - parse_timestamp(moment) <= LONGEST_START for moment in made)
 
 
 def owned(objects: Sequence[Manifest], uid: str) -> list[Manifest]:

@@ -78,3 +78,11 @@ def clipped(message: str, limit: int = MESSAGE_LIMIT) -> str:
     """One line of at most `limit` characters."""
     line = " ".join(message.split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def kept(name: str, before: Mapping[str, Any] | None, reason: str, message: str) -> Condition:
+    """As it was written last; Unknown, for this reason, where it never was."""
+    if before is None or before.get("reason") == reason:
+        return Condition(name, None, reason, message)
+    status = {"True": True, "False": False}.get(str(before.get("status")))
+    return Condition(name, status, str(before.get("reason") or reason), str(before.get("message") or ""))

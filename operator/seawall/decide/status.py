@@ -2,70 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from seawall.decide.acceptance import Accepted
-from seawall.decide.builds import Need, model_status
-from seawall.decide.children import Revision, selected_revision
+from seawall.decide.builds import model_status
+from seawall.decide.children import growing, selected_revision
 from seawall.decide.conditions import Condition, clipped, rendered
-from seawall.decide.diagnose import FETCH_REASONS, Trouble
-from seawall.decide.rollout_state import Phase, RolloutState, Step
-from seawall.decide.types import Manifest, Observed, PlatformUpdate, Verdict
-from seawall.desired.inputs import RevisionInputs
+from seawall.decide.latency_status import latency_conditions, slo_status
+from seawall.decide.rollout_state import Phase
+from seawall.decide.scaling_status import efficiency_status, scaling_conditions, scaling_status
+from seawall.decide.situation import MODEL_REASONS, Situation
+from seawall.decide.types import Manifest, PlatformUpdate, Verdict
+from seawall.decide.watchers import WATCHERS
 from seawall.desired.names import BUILD_KIND, REVISION_LABEL, SERVICE_LABEL
-
-MODEL_REASONS = FETCH_REASONS | {"ServerRefusedModel", "VerificationFailed"}
-
-
-@dataclass(frozen=True, slots=True)
-class Situation:
-    """All that the status is made from."""
-
-    observed: Observed
-    accepted: Accepted
-    revisions: Mapping[str, Revision]
-    step: Step
-    rollout: RolloutState
-    """what is written as status.rollout: the step's state, or the previous one when writing failed"""
-    replicas: int
-    wanted: RevisionInputs | None
-    need: Need | None = None
-    """the build that the spec asks for, if any"""
-
-    @property
-    def awaited(self) -> Need | None:
-        """The build that stands between the spec and its revision; not while its turn has not come."""
-        waiting = self.step.platform_update is PlatformUpdate.WAITING
-        return self.need if self.need is not None and self.need.built is None and not waiting else None
-
-    @property
-    def target(self) -> str | None:
-        """The revision that the conditions about model and workload speak of."""
-        if self.wanted is not None:
-            return self.wanted.revision
-        return self.rollout.candidate or self.rollout.stable
-
-    @property
-    def stable(self) -> Revision | None:
-        return self.revisions.get(self.rollout.stable or "")
-
-    @property
-    def serves(self) -> bool:
-        """A verified revision has at least one pod that takes requests."""
-        return self.stable is not None and self.stable.available > 0
-
-    @property
-    def trouble(self) -> Trouble | None:
-        here = self.revisions.get(self.target or "")
-        if here is not None:
-            return here.state(self.replicas).trouble
-        rejected = self.rollout.rejected
-        if rejected is not None and rejected.revision == self.target:
-            condition = "ModelReady" if rejected.reason in MODEL_REASONS else "WorkloadReady"
-            return Trouble(condition, rejected.reason, rejected.message)
-        return None
 
 
 def status_of(now: Situation) -> Manifest:
@@ -79,12 +27,12 @@ def status_of(now: Situation) -> Manifest:
         "replicas": serving.running if serving else 0,
         "selector": _selector(meta["name"], now.step.serving),
         "rollout": now.rollout.to_status(),
+        "scaling": scaling_status(now),
+        "slo": slo_status(now),
+        "efficiency": efficiency_status(now),
     }
     if now.accepted.spec is not None:
         spec = now.accepted.spec
-        mode = (spec.scaling.mode if spec.scaling else None) or "Fixed"
-        status["scaling"] = {"mode": mode, "desiredReplicas": now.replicas, "reason": "Spec"}
-        status["slo"] = {"target": spec.slo.p99}
         pinned = {"sha256": spec.model.sha256} if spec.model.sha256 else {}
         status["model"] = pinned | _served_model(now)
     if now.step.keep:
@@ -120,10 +68,7 @@ def _selector(name: str, serving: str | None) -> str:
 
 def _conditions(now: Situation) -> list[Condition]:
     found = [_spec(now), _model(now), _workload(now), _route(now), _rollout(now)]
-    if now.accepted.spec is not None:
-        found.append(
-            Condition("ScalingReady", True, "Fixed", f"spec.scaling asks for {now.replicas} replicas")
-        )
+    found += [*scaling_conditions(now), *latency_conditions(now)]
     return [_ready(now, found), *found]
 
 
@@ -149,7 +94,7 @@ def _model(now: Situation) -> Condition:
     if target == now.rollout.stable:
         return Condition("ModelReady", True, "Verified", f"Revision {target} has answered right")
     here = now.revisions.get(target)
-    if here is not None and here.state(now.replicas).ready:
+    if here is not None and here.state(now.meant(target)).ready:
         answer = now.observed.verification
         silent = answer is not None and answer.verdict is Verdict.UNREACHABLE
         reason = "VerificationUnreachable" if silent else "Verifying"
@@ -160,7 +105,7 @@ def _model(now: Situation) -> Condition:
 
 def _workload(now: Situation) -> Condition:
     for problem in now.observed.write_problems:
-        if problem.ref.kind not in ("Service", BUILD_KIND):
+        if problem.ref.kind not in ("Service", BUILD_KIND) and problem.ref.kind not in WATCHERS:
             return Condition("WorkloadReady", False, problem.reason, f"{problem.ref}: {problem.message}")
     target = now.target
     here = now.revisions.get(target or "")
@@ -174,12 +119,18 @@ def _workload(now: Situation) -> Condition:
         if rejected is not None and rejected.revision == target:
             return Condition("WorkloadReady", False, "Rejected", f"Revision {target} was taken down again")
         return Condition("WorkloadReady", False, "Starting", f"Revision {target} has no Deployment yet")
-    if now.replicas == 0 and target == now.rollout.stable:
+    if now.meant(target) == 0 and target == now.rollout.stable:
         return Condition("WorkloadReady", True, "ScaledToZero", "spec.scaling.replicas is 0")
-    if here.state(now.replicas).ready:
+    if here.state(now.meant(target)).ready:
         return Condition(
             "WorkloadReady", True, "Available", f"Revision {target}: all {here.replicas} replicas are ready"
         )
+    if now.scaled and target == now.rollout.stable and growing(here, now.observed.now, now.least):
+        starting = here.replicas - here.available
+        message = (
+            f"Revision {target}: {here.available} of {here.replicas} replicas are ready, {starting} start"
+        )
+        return Condition("WorkloadReady", True, "Scaling", message)
     return Condition(
         "WorkloadReady", False, "Progressing",
         f"Revision {target}: {here.available} of {here.replicas} replicas are ready",
@@ -237,7 +188,7 @@ def _rollout(now: Situation) -> Condition:
 def _ready(now: Situation, others: list[Condition]) -> Condition:
     """Ready is about serving: true while a verified revision takes requests, whatever the next one does."""
     by_type = {c.type: c for c in others}
-    spec, rollout = by_type["SpecAccepted"], by_type["RolloutHealthy"]
+    spec, rollout, trouble = by_type["SpecAccepted"], by_type["RolloutHealthy"], now.trouble
     if now.serves and by_type["RouteReady"].status:
         stable = now.rollout.stable
         if not spec.status:
@@ -252,9 +203,10 @@ def _ready(now: Situation, others: list[Condition]) -> Condition:
             reason = "BuildFailed" if now.awaited.failed else "Updating"
             return Condition("Ready", True, reason, f"Revision {stable} serves on; {now.awaited.message}")
         return Condition("Ready", True, "Serving", f"Revision {stable} serves{_limits(now)}")
-    if now.replicas == 0 and now.rollout.stable is not None:
+    if now.rollout.stable is not None and now.meant(now.rollout.stable) == 0:
         return Condition("Ready", False, "ScaledToZero", "spec.scaling.replicas is 0")
-    first = ("SpecAccepted", "ModelReady") if now.awaited is not None else ("SpecAccepted",)
+    model_first = now.awaited is not None or (trouble is not None and trouble.condition == "ModelReady")
+    first = ("SpecAccepted", "ModelReady") if model_first else ("SpecAccepted",)
     for name in (*first, "WorkloadReady", "ModelReady", "RouteReady"):
         condition = by_type[name]
         if not condition.status:

@@ -10,11 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 from seawall.desired.build_job import BuildSettings
 from seawall.desired.inputs import Platform
 from seawall.desired.names import KIND
+from seawall.measure.types import Reading
+from seawall.sizing.state import Decision
 
 Manifest = dict[str, Any]
 
@@ -89,6 +91,65 @@ class WriteProblem:
 
 
 @dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What this cluster serves beside Kubernetes itself, as found out at the start and every minute."""
+
+    keda: bool = False
+    """ScaledObjects are served"""
+    prometheus_operator: bool = False
+    """PodMonitors and PrometheusRules are served"""
+    metrics_api: Literal["Ours", "Others", "Absent"] = "Absent"
+    """who answers custom.metrics.k8s.io, and whether it answers"""
+    metrics_api_message: str = "the operator does not serve it"
+    prometheus_url: str = ""
+    """where KEDA asks; empty: there is none"""
+    hpa_tolerance: bool = True
+    """the API server knows autoscaling/v2's tolerance (Kubernetes 1.33 and later)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """What is known and wanted of one revision at the moment; made by decide/scaling.py every few seconds."""
+
+    revision: str
+    reading: Reading | None = None
+    decision: Decision | None = None
+    """None: no profile yet, or nothing to size"""
+    load: float | None = None
+    """in pods, what HPA and KEDA divide by 1: never less than what the decision asks for; None: hold"""
+    profile: Literal["Build", "Measured", "None"] = "None"
+    drift: str = ""
+    """a sentence, where batches run slower or faster than the profile says"""
+    cost_per_1k: float | None = None
+    joules_per_1k: float | None = None
+    estimated: bool = False
+    """the joules come from the class's power model, not from a meter"""
+    mode: str = ""
+    """the mode that it was made under; empty for a candidate, whose count nothing may lower"""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """The objective over its window; from counts that were seen, gaps excluded."""
+
+    requests: float
+    attainment: float | None
+    """share of requests within the SLO; None without any"""
+    remaining: float | None
+    """of the error budget; negative when overspent"""
+    days: tuple[tuple[str, float, float, float], ...] = ()
+    """(day, total, good, failed), oldest first: what the status keeps so that a restart forgets nothing"""
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """A Deployment's count, to be written by its own field manager and nobody else's business."""
+
+    ref: ObjectRef
+    replicas: int
+
+
+@dataclass(frozen=True, slots=True)
 class Observed:
     """Everything read for one service. Objects are as the API server returned them."""
 
@@ -102,6 +163,14 @@ class Observed:
     shared: Sequence[Manifest] = ()
     """the namespace's ServiceAccount and NetworkPolicy of ours, where they exist"""
     pods: Sequence[Manifest] = ()
+    autoscalers: Sequence[Manifest] = ()
+    """HorizontalPodAutoscalers and ScaledObjects of ours"""
+    monitors: Sequence[Manifest] = ()
+    """PodMonitors and PrometheusRules of ours"""
+    capabilities: Capabilities = Capabilities()
+    assessments: Mapping[str, Assessment] = field(default_factory=dict)
+    """by revision"""
+    budget: Budget | None = None
     references: Mapping[tuple[str, str], str | None] = field(default_factory=dict)
     """(kind, name) of every Secret and ConfigMap that the spec names -> digest of its content, "unreadable"
     where the operator may not read it, None where it does not exist"""
@@ -166,6 +235,8 @@ class Plan:
     """Everything to be written for one service, in order, and when to look again."""
 
     apply: tuple[Manifest, ...] = ()
+    scale: tuple[Scale, ...] = ()
+    """counts that are ours to say now; a Deployment without one is somebody else's to scale"""
     delete: tuple[ObjectRef, ...] = ()
     status: Manifest | None = None
     """the whole status; None leaves it alone"""

@@ -1,6 +1,7 @@
 """One Deployment per revision: a fetcher that lays out the model, and the Triton server that serves it.
 
 Rendered from RevisionInputs alone, so that a revision that the spec has left behind can still be healed.
+Without spec.replicas: the count has an owner of its own, and that may be an autoscaler.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ SOURCE_PATH = "/source"
 CACHE_PATH = "/cache"
 
 
-def build_deployment(owner: Owner, inputs: RevisionInputs, replicas: int) -> dict[str, Any]:
+def build_deployment(owner: Owner, inputs: RevisionInputs) -> dict[str, Any]:
     """Raises PodTemplateError when spec.podTemplate does not make a pod."""
     revision = inputs.revision
     labels = names.revision_labels(owner, revision)
@@ -37,7 +38,6 @@ def build_deployment(owner: Owner, inputs: RevisionInputs, replicas: int) -> dic
             "kind": "Deployment",
             "metadata": {**meta, "annotations": {names.INPUTS_ANNOTATION: inputs.to_annotation()}},
             "spec": {
-                "replicas": replicas,
                 "revisionHistoryLimit": 1,
                 "progressDeadlineSeconds": 600,
                 "selector": {"matchLabels": names.revision_selector(owner, revision)},

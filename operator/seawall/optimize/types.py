@@ -277,6 +277,11 @@ class BatchTiming:
     ratio_to_original: float | None = None
     """of the p50s, measured interleaved in the same run"""
 
+    @property
+    def original_p50_ms(self) -> float | None:
+        """Of the model as it came."""
+        return self.p50_ms / self.ratio_to_original if self.ratio_to_original else None
+
 
 @dataclass(frozen=True, slots=True)
 class Profile:
@@ -308,6 +313,7 @@ class Profile:
                     "stdMs": b.std_ms,
                     "p50Ms": b.p50_ms,
                     "p99Ms": b.p99_ms,
+                    "originalP50Ms": b.original_p50_ms,
                     "samples": b.samples,
                 }
                 for b in self.batches

@@ -40,6 +40,10 @@ class Fenced:
         self._check()
         return await self._cluster.apply_status(ref, status)
 
+    async def scale(self, ref: ObjectRef, replicas: int, *, force: bool) -> Manifest | None:
+        self._check()
+        return await self._cluster.scale(ref, replicas, force=force)
+
     async def delete(self, ref: ObjectRef) -> None:
         self._check()
         await self._cluster.delete(ref)

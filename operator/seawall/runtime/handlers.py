@@ -113,7 +113,7 @@ class Relisting:
         self._namespaces = namespaces
         self._pending: dict[str, None] = {}
         self._due = asyncio.Event()
-        self._locks = {kind.kind: asyncio.Lock() for kind in WATCHED}
+        self._locks = {name: asyncio.Lock() for name in BY_NAME}
         self.missing = {kind.kind for kind in WATCHED}
         """kinds that have never been listed"""
         self.filled = asyncio.Event()

@@ -1,4 +1,4 @@
-"""The kinds that the operator watches, and which of their objects are ours."""
+"""The kinds that the operator watches or lists, and which of their objects are ours."""
 
 from __future__ import annotations
 
@@ -34,18 +34,26 @@ K8S_SERVICE = Kind("v1", "Service", "services")
 DISRUPTION_BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
 POD = Kind("v1", "Pod", "pods")
 JOB = Kind("batch/v1", "Job", "jobs")
+HPA = Kind("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
+SCALED_OBJECT = Kind("keda.sh/v1alpha1", "ScaledObject", "scaledobjects")
+POD_MONITOR = Kind("monitoring.coreos.com/v1", "PodMonitor", "podmonitors")
+PROMETHEUS_RULE = Kind("monitoring.coreos.com/v1", "PrometheusRule", "prometheusrules")
 SERVICE_ACCOUNT = Kind("v1", "ServiceAccount", "serviceaccounts")
 NETWORK_POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
 
 CUSTOM = (SERVICE, ACCELERATOR, BUILD)
-CHILDREN = (DEPLOYMENT, K8S_SERVICE, DISRUPTION_BUDGET, POD)
+AUTOSCALERS = (HPA, SCALED_OBJECT)
+MONITORS = (POD_MONITOR, PROMETHEUS_RULE)
+OPTIONAL = (SCALED_OBJECT, *MONITORS)
+"""Not every cluster serves them, and one that does not yet may tomorrow: they are listed, not watched."""
+CHILDREN = (DEPLOYMENT, K8S_SERVICE, DISRUPTION_BUDGET, POD, *AUTOSCALERS, *MONITORS)
 """Of a service."""
 BUILD_CHILDREN = (JOB, POD)
 SHARED = (SERVICE_ACCOUNT, NETWORK_POLICY)
 UNOWNED = (*SHARED, BUILD)
 """What several services may have in common."""
-WATCHED = (*CUSTOM, *CHILDREN, JOB, *SHARED)
-BY_NAME: Mapping[str, Kind] = {kind.kind: kind for kind in WATCHED}
+WATCHED = (*CUSTOM, *(kind for kind in CHILDREN if kind not in OPTIONAL), JOB, *SHARED)
+BY_NAME: Mapping[str, Kind] = {kind.kind: kind for kind in (*WATCHED, *OPTIONAL)}
 
 CRD_NAMES = tuple(f"{kind.plural}.{GROUP}" for kind in CUSTOM)
 

@@ -6,19 +6,21 @@ import asyncio
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from datetime import datetime
+from typing import Any, Protocol
 
 from pydantic import ValidationError
 
 from seawall.api.v1alpha1 import InferenceServiceSpec
-from seawall.decide.types import Key, Manifest, ObjectRef, Observed
+from seawall.decide.types import Assessment, Budget, Capabilities, Key, Manifest, ObjectRef, Observed
 from seawall.desired.canonical import canonical_json
 from seawall.desired.inputs import Platform, referenced_objects
 from seawall.desired.names import SERVICE_LABEL
 from seawall.ports import ApiRejected, Clock, Cluster, ModelConfigSchema
-from seawall.runtime.kinds import BUILD, CHILDREN, SERVICE, Kind
+from seawall.runtime.kinds import AUTOSCALERS, BUILD, CHILDREN, MONITORS, SERVICE, Kind
 from seawall.runtime.reading import accelerator_name
 from seawall.runtime.store import Store
+from seawall.runtime.survey import Survey
 
 UNREADABLE = "unreadable"
 
@@ -43,29 +45,64 @@ class StoredBuilds(Mapping[str, Manifest]):
         return len(self._store.builds_in(self._namespace))
 
 
+def told(
+    store: Store,
+    key: Key,
+    service: Manifest,
+    platform: Platform,
+    now: datetime,
+    capabilities: Capabilities,
+) -> Observed:
+    """What the store alone knows of a service."""
+    return Observed(
+        service=service,
+        platform=platform,
+        now=now,
+        accelerator=store.accelerator(accelerator_name(service)),
+        shared=store.shared(key.namespace),
+        builds=StoredBuilds(store, key.namespace),
+        capabilities=capabilities,
+        **_fields(store.children(key)),
+    )
+
+
+class Scales(Protocol):
+    """What the scaler has made public of one service."""
+
+    def shown(self, key: Key) -> tuple[Mapping[str, Assessment], Budget | None]: ...
+
+
 class Observer:
     def __init__(
-        self, cluster: Cluster, store: Store, schema: ModelConfigSchema, clock: Clock, platform: Platform
+        self,
+        *,
+        cluster: Cluster,
+        store: Store,
+        schema: ModelConfigSchema,
+        clock: Clock,
+        platform: Platform,
+        survey: Survey,
+        scales: Scales,
     ) -> None:
         self._cluster = cluster
         self._store = store
         self._schema = schema
         self._clock = clock
         self._platform = platform
+        self._survey = survey
+        self._scales = scales
 
     async def stored(self, key: Key, service: Manifest) -> Observed:
         """What the watch has told; asks the API only for Secrets and ConfigMaps that the spec names."""
         spec = service.get("spec") or {}
-        return Observed(
-            service=service,
-            platform=self._platform,
-            now=self._clock.now(),
-            accelerator=self._store.accelerator(accelerator_name(service)),
-            shared=self._store.shared(key.namespace),
+        assessments, budget = self._scales.shown(key)
+        known = told(self._store, key, service, self._platform, self._clock.now(), self._survey.capabilities)
+        return replace(
+            known,
             references=await self._references(key.namespace, spec),
-            builds=StoredBuilds(self._store, key.namespace),
             config_problem=self._config_problem(spec),
-            **_fields(self._store.children(key)),
+            assessments=assessments,
+            budget=budget,
         )
 
     def again(self, key: Key, observed: Observed) -> Observed:
@@ -84,15 +121,17 @@ class Observer:
         None when the service is gone or another one of its name has come.
         """
         ref = ObjectRef(SERVICE.api_version, SERVICE.kind, key.namespace, key.name)
-        service, *found = await asyncio.gather(
-            self._cluster.get(ref), *(self._listed(kind, key) for kind in CHILDREN)
+        service, found = await asyncio.gather(
+            self._cluster.get(ref), asyncio.gather(*(self._listed(kind, key) for kind in CHILDREN))
         )
         if service is None or service["metadata"]["uid"] != observed.service["metadata"]["uid"]:
             return None
         by_kind = {kind.kind: items for kind, items in zip(CHILDREN, found, strict=True)}
         return replace(observed, service=service, live=True, now=self._clock.now(), **_fields(by_kind))
 
-    async def _listed(self, kind: Kind, key: Key) -> Any:
+    async def _listed(self, kind: Kind, key: Key) -> Sequence[Manifest]:
+        if not self._survey.serves(kind):
+            return ()
         selector = f"{SERVICE_LABEL}={key.name}"
         items, _ = await self._cluster.list(kind.api_version, kind.kind, key.namespace, selector)
         return items
@@ -131,4 +170,6 @@ def _fields(by_kind: Mapping[str, Sequence[Manifest]]) -> dict[str, Any]:
         "services": by_kind["Service"],
         "disruption_budgets": by_kind["PodDisruptionBudget"],
         "pods": by_kind["Pod"],
+        "autoscalers": [live for kind in AUTOSCALERS for live in by_kind[kind.kind]],
+        "monitors": [live for kind in MONITORS for live in by_kind[kind.kind]],
     }

@@ -14,38 +14,46 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 
 from aiohttp import web
 
 from seawall.decide.types import Key
-from seawall.ports import ApiRejected, ApiUnavailable, Builds, Cluster, Inference, ModelConfigSchema
+from seawall.ports import (
+    ApiRejected,
+    Builds,
+    Cluster,
+    Inference,
+    Metrics,
+    MetricsFace,
+    ModelConfigSchema,
+    ServedKinds,
+)
 from seawall.runtime.building import BuildReconciler
+from seawall.runtime.definitions import CannotStart, check_definitions
 from seawall.runtime.fence import Fenced
 from seawall.runtime.handlers import OpenSession, Relisting, Told, Watch, resync_forever
 from seawall.runtime.health import Health, health_app, metrics_app, serve
-from seawall.runtime.kinds import CRD_NAMES, CUSTOM, JOB, Kind
+from seawall.runtime.kinds import JOB
+from seawall.runtime.lasting import answering, lasting
 from seawall.runtime.leader import Leader, LeaseApi, LeaseTimes
 from seawall.runtime.observe import Observer
 from seawall.runtime.observe_build import BuildObserver
 from seawall.runtime.pacing import Pacing
 from seawall.runtime.queue import WorkQueue
 from seawall.runtime.reconcile import Reconciler
+from seawall.runtime.scaled import Dispatching
+from seawall.runtime.scaler import Scaler, ScalerSettings
 from seawall.runtime.slots import BuildSlots
 from seawall.runtime.store import Store
+from seawall.runtime.survey import Survey
+from seawall.runtime.tables import Tables
 from seawall.runtime.telemetry import Telemetry
 from seawall.runtime.verify import Verifier
 from seawall.settings import Settings
 
 logger = logging.getLogger(__name__)
 FIRST_LIST_SECONDS = 120.0
-NOBODYS = "app.kubernetes.io/managed-by=nobody"
-"""Asks whether a kind can be listed, without listing it."""
-
-
-class CannotStart(Exception):
-    """In one sentence, why."""
 
 
 class SystemClock:
@@ -63,6 +71,11 @@ class World:
     builds: Builds
     schema: ModelConfigSchema
     open_session: OpenSession
+    metrics: Metrics
+    discover: Callable[[], Awaitable[ServedKinds]]
+    """what the API server serves beside Kubernetes' own kinds"""
+    metrics_api: MetricsFace | None
+    """None: this process does not answer custom.metrics.k8s.io"""
 
 
 class Operator:
@@ -92,10 +105,42 @@ class Operator:
             failure_hold=settings.platform_failure_hold_seconds,
         )
         self.slots = BuildSlots(settings.max_builds, self.queue.add)
+        told = Told(self.store, self.queue.add)
+        self._relisting = Relisting(world.cluster, self.store, told, settings.watch_namespaces)
+        self._face = world.metrics_api
+        self.survey = Survey(
+            discover=world.discover,
+            repair=self._relisting.repair,
+            clear=self.store.clear,
+            face=world.metrics_api,
+            prometheus_url=settings.prometheus_url,
+            changed=self._everything,
+        )
+        self.scaler = Scaler(
+            store=self.store,
+            metrics=world.metrics,
+            tables=Tables(),
+            survey=self.survey,
+            telemetry=telemetry,
+            wake=self.queue.add,
+            platform=settings.platform,
+            settings=ScalerSettings(
+                settings.metrics_interval_seconds,
+                Dispatching(settings.dispatch, settings.gateway_dispatch),
+            ),
+        )
         self._reconciler = Reconciler(
             cluster=fenced,
             store=self.store,
-            observer=Observer(fenced, self.store, world.schema, SystemClock(), settings.platform),
+            observer=Observer(
+                cluster=fenced,
+                store=self.store,
+                schema=world.schema,
+                clock=SystemClock(),
+                platform=settings.platform,
+                survey=self.survey,
+                scales=self.scaler,
+            ),
             verifier=Verifier(world.inference, self.queue.add, loop.time, settings.verification_wait_seconds),
             pacing=self.pacing,
             telemetry=telemetry,
@@ -110,8 +155,6 @@ class Operator:
                 wake=self.queue.add,
             ),
         )
-        told = Told(self.store, self.queue.add)
-        self._relisting = Relisting(world.cluster, self.store, told, settings.watch_namespaces)
         self.health = health
         health.longest_run = lambda: self.queue.longest_run
         health.oldest_wait = lambda: self.queue.oldest_wait
@@ -137,15 +180,18 @@ class Operator:
     async def run(self) -> int:
         """Exit code: 0 after stop(), 1 when the lease or the watch is lost."""
         servers = await self._serve()
-        await self._check_definitions()
+        await check_definitions(self._cluster, self._settings.watch_namespaces)
         watching = asyncio.create_task(self.watch.run(), name="watch")
         stopping = asyncio.create_task(self._stopping.wait(), name="stopping")
         leading = asyncio.create_task(self._lead(), name="leading")
+        beside = self._beside()
         try:
             await asyncio.wait({watching, stopping, leading}, return_when=asyncio.FIRST_COMPLETED)
             return await self._ended(watching, stopping, leading)
         finally:
             stopping.cancel()
+            for task in beside:
+                task.cancel()
             for server in servers:
                 await server.cleanup()
             self.watch.stop()  # last: kopf waits for, and then cancels, every task that began after it
@@ -179,6 +225,7 @@ class Operator:
             keeping = asyncio.create_task(self.leader.keep(), name="lease")
             tasks.append(keeping)
             await self._or_failed(self._relisting.filled.wait(), tasks)
+            await self._or_failed(self.survey.start(), tasks)
             if not keeping.done():
                 self.pacing.restore((key, self._status(key)) for key in self.store.services())
                 builds = ((key, self.store.children(key)[JOB.kind]) for key in self.store.builds())
@@ -186,10 +233,21 @@ class Operator:
                 self._everything()
                 self.queue.start(self._settings.workers, self._reconciler)
                 self.health.started = True
+                tasks += [
+                    asyncio.create_task(lasting("survey", self.survey.run), name="survey"),
+                    asyncio.create_task(lasting("scaler", self.scaler.run), name="scaler"),
+                ]
             await self._or_failed(keeping, tasks[:1])
         finally:
             for task in tasks:
                 task.cancel()
+
+    def _beside(self) -> list[asyncio.Task[None]]:
+        """What every replica does, leader or not."""
+        if self._face is None:
+            return []
+        work = answering(self._face, self.store, lambda: self.leader.leads)
+        return [asyncio.create_task(work, name="metrics-api")]
 
     async def _or_failed(self, wanted: Awaitable[Any], others: list[asyncio.Task[None]]) -> None:
         """Waits for this, unless one of the others ends first; its error, if any, is raised."""
@@ -226,30 +284,6 @@ class Operator:
         finally:
             listing.cancel()
             resync.cancel()
-
-    async def _patiently(self, step: Callable[[], Awaitable[None]]) -> None:
-        while True:
-            try:
-                return await step()
-            except ApiRejected as refused:
-                raise CannotStart(f"the API server refuses a list: {refused.message}") from refused
-            except ApiUnavailable as trouble:
-                logger.warning("comes back later: %s", trouble)
-                await asyncio.sleep(1)
-
-    async def _check_definitions(self) -> None:
-        for kind, name in zip(CUSTOM, CRD_NAMES, strict=True):
-            await self._patiently(partial(self._defined, kind, name))
-
-    async def _defined(self, kind: Kind, name: str) -> None:
-        scope = next(iter(self._settings.watch_namespaces), None) if kind.namespaced else None
-        try:
-            await self._cluster.list(kind.api_version, kind.kind, scope, NOBODYS)
-        except ApiRejected as refused:
-            raise CannotStart(
-                f"{kind.kind} cannot be listed ({refused.message}); is the CustomResourceDefinition {name}"
-                " installed (`seawall crd | kubectl apply -f -`) and may this account list it?"
-            ) from refused
 
     def _everything(self) -> None:
         """Every service and build is looked at; services whose spec has changed unseen go before the rest."""

@@ -5,11 +5,26 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from seawall.decide.types import Key, Manifest
-from seawall.desired.names import BUILD_KIND, BUILD_LABEL, GROUP, MANAGER, SERVICE_LABEL
-from seawall.runtime.kinds import BUILD_CHILDREN, BY_NAME, CHILDREN, SHARED, Kind
+from seawall.desired.names import (
+    BUILD_KIND,
+    BUILD_LABEL,
+    GROUP,
+    MANAGER,
+    REPLICAS_MANAGER,
+    SERVICE_LABEL,
+)
+from seawall.runtime.kinds import (
+    AUTOSCALERS,
+    BUILD_CHILDREN,
+    BY_NAME,
+    CHILDREN,
+    MONITORS,
+    SHARED,
+    Kind,
+)
 
 _POD_STATUS = (
     "phase",
@@ -20,6 +35,10 @@ _POD_STATUS = (
     "containerStatuses",
     "initContainerStatuses",
 )
+
+_READ_ANNOTATIONS = (f"{GROUP}/", "autoscaling.keda.sh/")
+_RESTLESS = ("AbleToScale", "ScalingLimited")
+"""Conditions of an HPA that come and go with each of its steps."""
 
 
 def newer(one: str, other: str) -> str:
@@ -49,18 +68,28 @@ def accelerator_name(service: Mapping[str, Any]) -> str:
     return str(accelerator.get("class", "")) if isinstance(accelerator, Mapping) else ""
 
 
-def ownership(manifest: Mapping[str, Any]) -> tuple[str, bool]:
-    """Digest of the fields that we have applied and still own, and whether we are the only writer."""
-    ours, alone = "", True
+class Ownership(NamedTuple):
+    ours: str
+    """digest of the fields that we have applied and still own"""
+    alone: bool
+    """we are the only writer, but for the status and the count"""
+    counts: bool
+    """spec.replicas is among those fields, as an earlier operator applied it"""
+
+
+def ownership(manifest: Mapping[str, Any]) -> Ownership:
+    ours, alone, counts = "", True, False
     for entry in manifest["metadata"].get("managedFields") or ():
-        if entry.get("subresource") == "status":
+        if entry.get("subresource") in ("status", "scale") or entry.get("manager") == REPLICAS_MANAGER:
             continue
         if entry.get("manager") == MANAGER and entry.get("operation") == "Apply":
-            fields = json.dumps(entry.get("fieldsV1"), sort_keys=True).encode()
+            owned = entry.get("fieldsV1") or {}
+            fields = json.dumps(owned, sort_keys=True).encode()
             ours = hashlib.blake2b(fields, digest_size=8).hexdigest()
+            counts = "f:replicas" in (owned.get("f:spec") or {})
         else:
             alone = False
-    return ours, alone and bool(ours)
+    return Ownership(ours, alone and bool(ours), counts)
 
 
 def trimmed(kind: Kind, manifest: Mapping[str, Any]) -> Manifest:
@@ -73,7 +102,7 @@ def trimmed(kind: Kind, manifest: Mapping[str, Any]) -> Manifest:
     annotations = {
         key: value
         for key, value in (manifest["metadata"].get("annotations") or {}).items()
-        if key.startswith(f"{GROUP}/")
+        if key.startswith(_READ_ANNOTATIONS)
     }
     if annotations:
         meta["annotations"] = annotations
@@ -83,4 +112,16 @@ def trimmed(kind: Kind, manifest: Mapping[str, Any]) -> Manifest:
     rest = {k: v for k, v in manifest.items() if k not in ("metadata", "apiVersion", "kind")}
     if kind in (*SHARED, BY_NAME["Service"], BY_NAME["PodDisruptionBudget"]):
         rest.pop("status", None)
+    if kind in (*AUTOSCALERS, *MONITORS):
+        rest["status"] = {"conditions": _conditions(rest.pop("status", None) or {})}
     return {"metadata": meta, **rest}
+
+
+def _conditions(status: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Without times and figures: an autoscaler writes them every few seconds."""
+    told = ("type", "status", "reason", "message")
+    return [
+        {name: condition[name] for name in told if name in condition}
+        for condition in status.get("conditions") or ()
+        if condition.get("type") not in _RESTLESS
+    ]

@@ -14,12 +14,12 @@ from dataclasses import replace
 
 from seawall.api.units import parse_duration
 from seawall.decide.plan import plan
-from seawall.decide.types import Key, Manifest, ObjectRef, Observed, Plan, PlatformUpdate
+from seawall.decide.types import Key, Manifest, ObjectRef, Observed, Plan, PlatformUpdate, WriteProblem
 from seawall.desired.names import COMPONENT
 from seawall.ports import ApiUnavailable, Cluster
 from seawall.runtime.building import BuildReconciler
 from seawall.runtime.fence import LeaseLost
-from seawall.runtime.kinds import BUILD, BY_NAME, labels_of
+from seawall.runtime.kinds import AUTOSCALERS, BUILD, BY_NAME, labels_of
 from seawall.runtime.observe import Observer
 from seawall.runtime.pacing import Pacing
 from seawall.runtime.queue import RetryLater
@@ -101,24 +101,37 @@ class Reconciler:
         observed, decided = await self._decide(key, await self._observer.stored(key, service))
         if observed is None or decided is None:
             return None
-        sent, problems = await self._writer.apply(observed.service, decided.apply)
+        wrote, problems = await self._write(key, observed, decided)
+        if problems:
+            for problem in problems:
+                logger.warning("%s: %s: %s", problem.ref, problem.reason, problem.message)
+            decided = self._plan(key, replace(observed, write_problems=problems))
+        elif wrote:
+            decided = self._settled(key, observed, decided)
+        await self._statuses.write(key, observed.service, decided.status)
+        await self._statuses.record(observed.service, decided.events)
+        self._done(key, decided)
+        return decided.requeue_after
+
+    async def _write(self, key: Key, observed: Observed, decided: Plan) -> tuple[bool, list[WriteProblem]]:
+        """Objects, then counts, then what may go; whether anything was done. An autoscaler goes before the
+        first count that is ours to say, or it would have the last word."""
+        service = observed.service
+        sent, problems = await self._writer.apply(service, decided.apply)
         if sent:
             logger.info("applied %s", ", ".join(str(ObjectRef.of(manifest)) for manifest in sent))
         for made in sent:
             if made["kind"] == BUILD.kind:  # the watch tells nothing of what we have written ourselves
                 self._wake(Key(key.namespace, made["metadata"]["name"], BUILD.kind))
-        if problems:
-            for problem in problems:
-                logger.warning("%s: %s: %s", problem.ref, problem.reason, problem.message)
-            decided = self._plan(key, replace(observed, write_problems=problems))
-        else:
-            await self._writer.delete(decided.delete)
-            if sent or decided.delete:
-                decided = self._settled(key, observed, decided)
-        await self._statuses.write(key, observed.service, decided.status)
-        await self._statuses.record(observed.service, decided.events)
-        self._done(key, decided)
-        return decided.requeue_after
+        leaving = [ref for ref in decided.delete if BY_NAME[ref.kind] in AUTOSCALERS]
+        if problems and leaving:
+            return True, problems
+        await self._writer.delete(leaving)
+        scaled, refused = await self._writer.scale(service, decided.scale)
+        problems += refused
+        if not problems:
+            await self._writer.delete([ref for ref in decided.delete if ref not in leaving])
+        return bool(sent or scaled or decided.delete), problems
 
     def _settled(self, key: Key, observed: Observed, decided: Plan) -> Plan:
         """The status as the next look would find it, now that the objects are written: one write, not two.
@@ -134,7 +147,8 @@ class Reconciler:
         after = self._observer.again(key, replace(observed, service=service))
         settled = self._plan(key, after)
         busy = settled.verify is not None or settled.delete or settled.needs_live_read
-        if busy or not self._writer.all_stand(service, settled.apply):
+        scaled = self._writer.all_scaled(service, settled.scale)
+        if busy or not scaled or not self._writer.all_stand(service, settled.apply):
             self._wake(key)
             return decided
         return replace(settled, events=(*decided.events, *settled.events))

@@ -25,12 +25,14 @@ from seawall.runtime.kinds import (
     Kind,
     labels_of,
 )
-from seawall.runtime.reading import accelerator_name, newer, owner_of, ownership, trimmed
+from seawall.runtime.reading import Ownership, accelerator_name, newer, owner_of, ownership, trimmed
 from seawall.runtime.uses import Place, Uses, place_of
 
 SHARED_BY_ALL = Key("", "")
 USERS = {SERVICE.kind: MODEL_SERVER, BUILD.kind: MODEL_BUILD}
 """Which component's shared objects a kind uses."""
+
+NOBODYS = Ownership("", False, False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,9 @@ class Standing:
     ours: str
     """digest of the set of fields that we own: it shrinks as soon as anybody else changes one of them"""
     alone: bool
-    """nobody else has ever written to it, except to its status"""
+    """nobody else has ever written to it, except to its status and its count"""
+    counts: bool = False
+    """the count is among our fields, as an earlier operator applied it"""
 
 
 @dataclass(slots=True)
@@ -55,6 +59,7 @@ class _Entry:
     body: bytes
     ours: str = ""
     alone: bool = False
+    counts: bool = False
 
 
 class Store:
@@ -157,6 +162,11 @@ class Store:
         if entry is not None and uid in (None, entry.uid):
             self._drop(place)
 
+    def clear(self, kind: Kind) -> None:
+        """The cluster serves this kind no more."""
+        for place in [place for place in self._entries if place[0] == kind.kind]:
+            self._drop(place)
+
     # What reconciles ask.
 
     def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
@@ -165,7 +175,7 @@ class Store:
 
     def standing(self, kind: Kind, namespace: str, name: str) -> Standing | None:
         entry = self._entries.get((kind.kind, namespace, name))
-        return Standing(entry.version, entry.ours, entry.alone) if entry else None
+        return Standing(entry.version, entry.ours, entry.alone, entry.counts) if entry else None
 
     def service(self, key: Key) -> Manifest | None:
         return self.get(SERVICE, key.namespace, key.name)
@@ -183,6 +193,12 @@ class Store:
         for place in sorted(self._owned.get(key, ())):
             found[place[0]].append(self._read(place))
         return found
+
+    def versions(self, key: Key) -> tuple[str, ...]:
+        """Of the service and its children: as long as it stays the same, so have they."""
+        service = self._entries.get((SERVICE.kind, key.namespace, key.name))
+        children = sorted((place, self._entries[place].version) for place in self._owned.get(key, ()))
+        return (service.version if service else "", *(f"{p[0]}/{p[2]}@{v}" for p, v in children))
 
     def places(self, key: Key) -> list[Place]:
         """Of the children of the service or build."""
@@ -240,16 +256,16 @@ class Store:
         if entry is not None and (entry.version == version or newer(entry.version, version) == entry.version):
             return False
         body = json.dumps(trimmed(kind, manifest), separators=(",", ":")).encode()
-        ours, alone = ownership(manifest) if kind.selector else ("", False)
+        owned = ownership(manifest) if kind.selector else NOBODYS
         if entry is not None and entry.uid == uid and entry.body == body:
-            changed, entry.version = entry.ours != ours, version
-            entry.ours, entry.alone = ours, alone
+            changed, entry.version = entry.ours != owned.ours, version
+            entry.ours, entry.alone, entry.counts = owned
             return changed
         if entry is not None:
             self._drop(place)
         owner = SHARED_BY_ALL if kind in SHARED else owner_of(kind, manifest)
         accelerator = accelerator_name(manifest) if kind is SERVICE else ""
-        self._entries[place] = _Entry(version, uid, owner, accelerator, body, ours, alone)
+        self._entries[place] = _Entry(version, uid, owner, accelerator, body, *owned)
         self._index(kind, place, self._entries[place])
         self.uses.put(kind, place, manifest)
         return True

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextvars
 import json
 import logging
+import math
 import sys
 from collections import Counter as Counted
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -25,6 +26,7 @@ current_key: contextvars.ContextVar[str] = contextvars.ContextVar("current_key",
 
 PHASES = ("Pending", "Running", "Succeeded", "Refused", "Failed")
 RECONCILE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+TICK_BUCKETS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0)
 _PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -35,28 +37,65 @@ class ServiceFigures:
     desired_replicas: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class ArmFigures:
+    """One revision at the moment. None: no data, and then no series either."""
+
+    p99_seconds: float | None = None
+    slo_attainment_ratio: float | None = None
+    slo_error_budget_remaining_ratio: float | None = None
+    slo_load_ratio: float | None = None
+    scaling_load: float | None = None
+    ready_replicas: int | None = None
+    capacity_rps: float | None = None
+    demand_rps: float | None = None
+    cost_per_1k_requests: float | None = None
+    energy_joules_per_1k_requests: float | None = None
+
+
+SERVICE_SERIES = {
+    "slo_target_seconds": "The p99 latency asked for, in seconds.",
+    "desired_replicas": "Pods that the service shall have.",
+}
+ARM_SERIES = {
+    "p99_seconds": "The p99 latency of the last minute, in seconds.",
+    "slo_attainment_ratio": "Share of requests within the SLO, over the SLO's window.",
+    "slo_error_budget_remaining_ratio": "Share of the error budget that is left; negative when overspent.",
+    "slo_load_ratio": "The observed p99 as load: 1 is exactly at capacity.",
+    "scaling_load": "The load in pods, by which autoscalers size the revision.",
+    "ready_replicas": "Pods that receive traffic.",
+    "capacity_rps": "Requests per second that one pod carries within the SLO.",
+    "demand_rps": "Requests per second that the revision is sized for.",
+    "cost_per_1k_requests": "Price of a thousand requests, in the class's currency.",
+    "energy_joules_per_1k_requests": "Energy of a thousand requests, in joules.",
+}
+LABELS = ["namespace", "inferenceservice", "revision"]
+
+
 class _Services(Collector):
     """Computed when asked: a thousand services of prometheus_client objects would cost megabytes."""
 
-    def __init__(self, figures: dict[Key, ServiceFigures]) -> None:
+    def __init__(self, figures: dict[Key, ServiceFigures], arms: dict[tuple[Key, str], ArmFigures]) -> None:
         self._figures = figures
+        self._arms = arms
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        labels = ["namespace", "inferenceservice", "revision"]
-        target = GaugeMetricFamily(
-            "seawall_slo_target_seconds", "The p99 latency asked for, in seconds.", labels=labels
-        )
-        replicas = GaugeMetricFamily(
-            "seawall_desired_replicas", "Pods that the service shall have.", labels=labels
-        )
-        for key, figures in list(self._figures.items()):
-            values = [key.namespace, key.name, figures.revision]
-            if figures.slo_target_seconds is not None:
-                target.add_metric(values, figures.slo_target_seconds)
-            if figures.desired_replicas is not None:
-                replicas.add_metric(values, figures.desired_replicas)
-        yield target
-        yield replicas
+        services = [((key.namespace, key.name, f.revision), f) for key, f in list(self._figures.items())]
+        yield from _families(SERVICE_SERIES, services)
+        arms = [((key.namespace, key.name, revision), f) for (key, revision), f in list(self._arms.items())]
+        yield from _families(ARM_SERIES, arms)
+
+
+def _families(
+    series: Mapping[str, str], figures: Sequence[tuple[tuple[str, str, str], object]]
+) -> Iterator[GaugeMetricFamily]:
+    for name, text in series.items():
+        family = GaugeMetricFamily(f"seawall_{name}", text, labels=LABELS)
+        for labels, each in figures:
+            value = getattr(each, name)
+            if value is not None and math.isfinite(value):
+                family.add_metric(labels, value)
+        yield family
 
 
 class _Builds(Collector):
@@ -77,7 +116,9 @@ class Telemetry:
         self.builds: dict[Key, str] = {}
         self.registry.register(_Builds(self.builds))
         self.figures: dict[Key, ServiceFigures] = {}
-        self.registry.register(_Services(self.figures))
+        self.arms: dict[tuple[Key, str], ArmFigures] = {}
+        """by service and revision"""
+        self.registry.register(_Services(self.figures, self.arms))
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         self.reconciles = Counter(
@@ -99,6 +140,12 @@ class Telemetry:
             "seawall_api_calls",
             "Calls to the Kubernetes API.",
             ["verb", "resource", "code"],
+            registry=self.registry,
+        )
+        self.ticks = Histogram(
+            "seawall_scaling_seconds",
+            "Duration of one round of reading and sizing all services.",
+            buckets=TICK_BUCKETS,
             registry=self.registry,
         )
         self.leading = Gauge(

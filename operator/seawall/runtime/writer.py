@@ -12,11 +12,21 @@ from collections import defaultdict
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
-from seawall.decide.types import Key, Manifest, ObjectRef, WriteProblem
+from seawall.decide.types import Key, Manifest, ObjectRef, Scale, WriteProblem
 from seawall.desired.canonical import covers
 from seawall.desired.names import APPLIED_ANNOTATION, MANAGED_BY, MANAGER, SERVICE_LABEL
-from seawall.ports import ApiConflict, ApiRejected, Cluster
-from seawall.runtime.kinds import BY_NAME, K8S_SERVICE, SHARED, UNOWNED, Kind, labels_of
+from seawall.ports import ApiConflict, ApiRejected, ApiUnavailable, Cluster
+from seawall.runtime.kinds import (
+    AUTOSCALERS,
+    BY_NAME,
+    DEPLOYMENT,
+    K8S_SERVICE,
+    MONITORS,
+    SHARED,
+    UNOWNED,
+    Kind,
+    labels_of,
+)
 from seawall.runtime.reading import ownership
 from seawall.runtime.store import Store
 from seawall.runtime.uses import Place
@@ -42,14 +52,14 @@ class Writer:
     async def apply(
         self, service: Manifest, manifests: Sequence[Manifest]
     ) -> tuple[list[Manifest], list[WriteProblem]]:
-        """Shared objects first, then the independent ones at once, the Services last; returns what was tried.
+        """Shared objects first, then the independent ones at once, then the Services, and what watches over
+        a Deployment last; returns what was tried.
 
         Stops at the first group with a problem: traffic must not move to what could not be written.
         """
-        groups: list[list[Manifest]] = [[], [], []]
+        groups: list[list[Manifest]] = [[], [], [], []]
         for manifest in manifests:
-            kind = BY_NAME[manifest["kind"]]
-            groups[0 if kind in SHARED else 2 if kind is K8S_SERVICE else 1].append(manifest)
+            groups[_turn(BY_NAME[manifest["kind"]])].append(manifest)
         sent, problems = await self._shared(service, groups[0])
         for group in groups[1:]:
             if not problems:
@@ -57,6 +67,39 @@ class Writer:
                 problems = await _together([self._one(service, m) for m in outdated])
                 sent += outdated
         return sent, problems
+
+    async def scale(
+        self, service: Manifest, scales: Sequence[Scale]
+    ) -> tuple[list[Scale], list[WriteProblem]]:
+        """Counts that differ from the live ones; returns what was tried. Its Deployment may have gone."""
+        due = [scale for scale in scales if self._differs(scale, service)]
+        return due, await _together([self._count(scale.ref, scale.replicas, force=True) for scale in due])
+
+    def all_scaled(self, service: Manifest, scales: Sequence[Scale]) -> bool:
+        return not any(self._differs(scale, service) for scale in scales)
+
+    def _differs(self, scale: Scale, service: Manifest) -> bool:
+        live = self._store.get(DEPLOYMENT, scale.ref.namespace, scale.ref.name)
+        if live is None or live["metadata"].get("deletionTimestamp") or not is_ours(live, service):
+            return False
+        return bool(live["spec"].get("replicas", 1) != scale.replicas)
+
+    async def _count(self, ref: ObjectRef, replicas: int, *, force: bool) -> WriteProblem | None:
+        live = self._store.get(DEPLOYMENT, ref.namespace, ref.name)
+        if live is None:
+            return None
+        self._store.begin_write(DEPLOYMENT, ref.namespace, ref.name)
+        result = None
+        try:
+            result = await self._cluster.scale(ObjectRef.of(live), replicas, force=force)
+        except ApiRejected as refused:
+            return WriteProblem(ref, "Rejected", _short(refused.message))
+        finally:
+            if self._store.end_write(DEPLOYMENT, ref.namespace, ref.name, result):
+                self._look_again()
+        if result is not None:
+            logger.info("scaled %s to %d", ref, replicas)
+        return None
 
     async def delete(self, refs: Sequence[ObjectRef]) -> None:
         await _together([self._delete(ref) for ref in refs])
@@ -134,9 +177,25 @@ class Writer:
         if live is not None:
             if not is_ours(live, service):
                 return False
+            await self._hand_over_count(kind, manifest, ref, live)
             await self._send(kind, manifest, force=True)
             return True
         return await self._create(service, kind, manifest, ref)
+
+    async def _hand_over_count(self, kind: Kind, manifest: Manifest, ref: ObjectRef, live: Manifest) -> None:
+        """An earlier operator applied the count together with the rest. Left out of the next apply, the
+        server would take it away and put 1 in its place, unless somebody else owns it, too."""
+        standing = self._store.standing(kind, ref.namespace, ref.name)
+        owned = standing.counts if standing is not None else ownership(live).counts
+        if not owned or "replicas" in manifest["spec"]:
+            return
+        count = live["spec"].get("replicas", 1)
+        try:
+            # Unforced: with the very value that is there both own it, and with another the server refuses.
+            await self._cluster.scale(ObjectRef.of(live), count, force=False)
+        except ApiConflict as changed:
+            raise ApiUnavailable(f"the count of {ref} has just changed: {changed}") from changed
+        logger.info("took over the count of %s: %d", ref, count)
 
     async def _create(self, service: Manifest, kind: Kind, manifest: Manifest, ref: ObjectRef) -> bool:
         try:
@@ -145,9 +204,11 @@ class Writer:
             live = await self._cluster.get(ref)
             if live is not None and not is_ours(live, service):
                 return False
+            if live is not None:
+                await self._hand_over_count(kind, manifest, ref, live)
             await self._send(kind, manifest, force=True)
             return True
-        if ownership(made)[1]:
+        if ownership(made).alone:
             return True
         logger.warning("%s was somebody else's: taking our fields out again", ref)
         bare = {"name": ref.name, "namespace": ref.namespace}
@@ -167,9 +228,17 @@ class Writer:
         finally:
             if self._store.end_write(kind, place[1], place[2], result):
                 self._look_again()
-        self._answers[place] = (_applied(manifest), ownership(result)[0])
+        self._answers[place] = (_applied(manifest), ownership(result).ours)
         logger.debug("applied %s %s", kind.kind, meta["name"])
         return result
+
+
+def _turn(kind: Kind) -> int:
+    if kind in SHARED:
+        return 0
+    if kind is K8S_SERVICE:
+        return 2
+    return 3 if kind in (*AUTOSCALERS, *MONITORS) else 1
 
 
 async def _together(steps: Sequence[Coroutine[Any, Any, WriteProblem | None]]) -> list[WriteProblem]:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from seawall.simulate.hpa_limits import Behavior
 from seawall.simulate.kernel import Floats, Ints
 from seawall.simulate.run import Scenario
 from seawall.simulate.traces import Trace
+from seawall.sizing.behavior import Behavior
 from seawall.sizing.capacity import CapacityTable, Sizing
 from seawall.sizing.montecarlo import simulate_pod
 from seawall.sizing.profile import Dispatch, PodProfile

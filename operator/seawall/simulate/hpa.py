@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from seawall.simulate.hpa_limits import Behavior, History, normalise, normalise_plain, record
+from seawall.simulate.hpa_limits import normalise_plain
 from seawall.simulate.hpa_metrics import TOLERANCE, Metric, MetricUnavailable, Pod, Tolerances, propose
+from seawall.sizing.behavior import Behavior, History, normalise, record
 
 SYNC_SECONDS = 15.0
 

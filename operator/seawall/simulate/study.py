@@ -12,11 +12,11 @@ from scipy import stats
 
 from seawall.simulate.briefing import Briefing, needed
 from seawall.simulate.fleet import World
-from seawall.simulate.hpa_limits import Behavior
 from seawall.simulate.policies import BASELINES, Clairvoyant, StaticPeak, build
 from seawall.simulate.production import Seawall
 from seawall.simulate.run import Policy, RunResult, Scenario, simulate
 from seawall.simulate.traces import Trace
+from seawall.sizing.behavior import Behavior
 from seawall.sizing.capacity import CapacityTable, Sizing, build_table, predicted_p99, sizing
 from seawall.sizing.profile import Dispatch, PodProfile
 from seawall.sizing.state import LawSettings

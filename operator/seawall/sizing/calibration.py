@@ -24,6 +24,7 @@ FEWEST_BATCHES = 30
 LEAST_SCALE, MOST_SCALE = 0.2, 5.0
 CUT = 3.0
 """Ratios further from the median than this many deviations are left out."""
+TRUSTED = 0.5
 WIDEST_MARGIN = 0.10
 CONFIDENT_BATCHES = 2_000.0
 
@@ -56,9 +57,15 @@ class Calibration:
         return amount / (1 + 10 * self.spread)
 
     @property
+    def trusted(self) -> bool:
+        """Enough batches agree for the measured service times to replace the profile's."""
+        return self.confidence >= TRUSTED
+
+    @property
     def margin(self) -> float:
-        """Share of the SLO to keep free while the service time is not known well: LawSettings.margin."""
-        return WIDEST_MARGIN * (1 - self.confidence)
+        """Share of the SLO to keep free while the service time is not known well, and nothing once it is:
+        LawSettings.margin."""
+        return WIDEST_MARGIN * max(0.0, 1 - self.confidence / TRUSTED)
 
 
 def difference(before: Sequence[BatchCount], after: Sequence[BatchCount]) -> list[BatchCount]:

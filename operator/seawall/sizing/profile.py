@@ -11,7 +11,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from typing import Any, Literal, get_args
 
@@ -122,8 +122,14 @@ class PodProfile:
     @cached_property
     def key(self) -> str:
         """Same digest, same pod model; the cold start is not part of it, it changes no latency."""
-        content = {k: v for k, v in asdict(self).items() if k not in {"cold_start_seconds", "interpolated"}}
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+        return _key(self)
+
+
+@lru_cache(4096)
+def _key(profile: PodProfile) -> str:
+    """Remembered by content too: the same learned profile is put together anew for every decision."""
+    content = {k: v for k, v in asdict(profile).items() if k not in {"cold_start_seconds", "interpolated"}}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _points(batches: Any) -> list[tuple[int, float, float]]:

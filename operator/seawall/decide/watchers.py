@@ -1,0 +1,48 @@
+"""What watches over a service's Deployment: its autoscaler, and what Prometheus is told of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from seawall.api.units import parse_duration
+from seawall.api.v1alpha1 import InferenceServiceSpec
+from seawall.decide.actuator import Actuator, behavior_of, bounds_of
+from seawall.decide.types import Capabilities, Manifest
+from seawall.desired.hpa import build_hpa
+from seawall.desired.monitoring import build_pod_monitor, build_prometheus_rule
+from seawall.desired.names import Owner
+from seawall.desired.scaledobject import build_scaled_object
+
+AUTOSCALERS = frozenset({"HorizontalPodAutoscaler", "ScaledObject"})
+MONITORS = frozenset({"PodMonitor", "PrometheusRule"})
+WATCHERS = AUTOSCALERS | MONITORS
+"""Kinds that nothing waits for: a rollout goes on without them."""
+
+
+def autoscaler(
+    owner: Owner,
+    revision: str,
+    spec: InferenceServiceSpec,
+    actuator: Actuator,
+    capabilities: Capabilities,
+    metadata: Mapping[str, Any],
+) -> Manifest | None:
+    """Of one revision, in the modes that have one. `metadata`: the service's."""
+    limits, behavior = bounds_of(spec, actuator.mode), behavior_of(spec)
+    low, high = limits.min_replicas, limits.max_replicas
+    if actuator.mode == "HPA":
+        # Also while nobody answers its metric: it holds the count then, and goes on by itself afterwards.
+        return build_hpa(owner, revision, low, high, behavior, tolerance=capabilities.hpa_tolerance)
+    if actuator.mode == "KEDA" and not actuator.problem:
+        url, annotations = capabilities.prometheus_url, metadata.get("annotations") or {}
+        return build_scaled_object(owner, revision, low, high, behavior, url, annotations)
+    return None
+
+
+def monitors(owner: Owner, spec: InferenceServiceSpec, capabilities: Capabilities) -> list[Manifest]:
+    """For the Prometheus operator, where there is one."""
+    if not capabilities.prometheus_operator:
+        return []
+    rule = build_prometheus_rule(owner, parse_duration(spec.slo.p99), spec.slo.availability)
+    return [build_pod_monitor(owner), rule]

@@ -1,0 +1,176 @@
+"""One service's scaling, as the leader remembers it: its revisions, what was measured, what is public.
+
+Public is what the service's own look at itself is given. It changes at once when a decision does, and at most
+once a minute when only figures do: every reconcile in between finds the same figures and writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from seawall.decide.arms import Arm
+from seawall.decide.objective import tally
+from seawall.decide.scaling import Memory, assess_all, profile_of, weight
+from seawall.decide.types import Assessment, Budget
+from seawall.measure.budget import Ledger
+from seawall.measure.types import ArmSample, Reading
+from seawall.measure.window import Series
+from seawall.ports import Target
+from seawall.runtime.tables import Tables
+from seawall.runtime.telemetry import ArmFigures
+from seawall.sizing.calibration import BatchCount
+from seawall.sizing.profile import Dispatch
+
+FIGURES_SECONDS = 60.0
+
+Batches = Mapping[str, tuple[BatchCount, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatching:
+    """How requests find a pod, by where their latency is measured."""
+
+    service: Dispatch = "random"
+    gateway: Dispatch = "p2c"
+
+    def of(self, reading: Reading | None) -> Dispatch:
+        return self.gateway if reading is not None and reading.source == "Gateway" else self.service
+
+
+@dataclass(slots=True)
+class Scaled:
+    """`versions` and `read_at`: of what the arms were made from."""
+
+    arms: tuple[Arm, ...] = ()
+    versions: tuple[object, ...] = ()
+    read_at: float = float("-inf")
+    series: dict[str, Series] = field(default_factory=dict)
+    """by revision, as all that follows"""
+    batches: dict[str, Batches] = field(default_factory=dict)
+    """asked of the pods, to go with the next sample"""
+    memories: dict[str, Memory] = field(default_factory=dict)
+    assessments: Mapping[str, Assessment] = field(default_factory=dict)
+    ledger: Ledger | None = None
+    budget: Budget | None = None
+    shown: tuple[Mapping[str, Assessment], Budget | None] = field(default_factory=lambda: ({}, None))
+    shown_at: float = float("-inf")
+
+    def targets(self) -> list[Target]:
+        """Revisions that have pods to be asked."""
+        return [_target(arm) for arm in self.arms if arm.pods]
+
+    def take(self, revision: str, sample: ArmSample) -> None:
+        asked = self.batches.pop(revision, {})
+        if asked:
+            pods = tuple(replace(p, batches=asked.get(p.pod, p.batches)) for p in sample.pods)
+            sample = replace(sample, pods=pods)
+        self.series.setdefault(revision, Series()).add(sample)
+
+    def assess(self, now: float, tables: Tables, dispatching: Dispatching) -> None:
+        arms = [self._completed(now, arm, tables, dispatching) for arm in self.arms]
+        self.assessments, self.memories = assess_all(now, arms, self.memories)
+        tallied = tally(self.ledger, arms, datetime.fromtimestamp(now, UTC))
+        if tallied is not None:
+            self.ledger, self.budget = tallied
+        alive = {arm.revision for arm in self.arms}
+        for of_each in (self.series, self.batches):
+            for gone in of_each.keys() - alive:
+                del of_each[gone]
+
+    def _completed(self, now: float, arm: Arm, tables: Tables, dispatching: Dispatching) -> Arm:
+        """With its reading, and with its table where there is one by now."""
+        series = self.series.get(arm.revision)
+        reading = series.reading(now, arm.slo_ms) if series is not None else None
+        profile, _ = profile_of(arm, self.memories.get(arm.revision, Memory()))
+        table = tables.get(profile, dispatching.of(reading), arm.slo_ms) if profile is not None else None
+        return replace(arm, reading=reading, table=table)
+
+    def publish(self, now: float) -> bool:
+        """Whether what is public has changed, so that the service deserves a look."""
+        before, budget = self.shown
+        decided = _weights(self.assessments) != _weights(before)
+        if not decided:
+            if now - self.shown_at < FIGURES_SECONDS:
+                return self._on_its_way()
+            if _figures(self.assessments, self.budget) == _figures(before, budget):
+                return self._on_its_way()
+        self.shown, self.shown_at = (self.assessments, self.budget), now
+        return True
+
+    def _on_its_way(self) -> bool:
+        """The operator itself is still bringing a count to where it is wanted, as fast as it may."""
+        return any(
+            arm.mode == "Direct"
+            and arm.role == "Stable"
+            and (decision := self.assessments[arm.revision].decision) is not None
+            and decision.replicas != arm.replicas
+            for arm in self.arms
+        )
+
+    def telemetry(self) -> dict[str, ArmFigures]:
+        stable = next((arm.revision for arm in self.arms if arm.role == "Stable"), "")
+        return {
+            arm.revision: _arm_figures(
+                arm, self.assessments.get(arm.revision), self.budget if arm.revision == stable else None
+            )
+            for arm in self.arms
+        }
+
+
+def _target(arm: Arm) -> Target:
+    return Target(
+        namespace=arm.namespace,
+        service=arm.service,
+        revision=arm.revision,
+        model=arm.model,
+        slo_ms=arm.slo_ms,
+        pods=arm.pods,
+        backends=arm.backends,
+    )
+
+
+def _weights(assessments: Mapping[str, Assessment]) -> dict[str, tuple[Any, ...]]:
+    return {revision: weight(assessment) for revision, assessment in assessments.items()}
+
+
+def _figures(assessments: Mapping[str, Assessment], budget: Budget | None) -> Sequence[object]:
+    """As exact as the status tells them: a difference beyond that is none."""
+    found: list[object] = [budget]
+    for revision, each in sorted(assessments.items()):
+        reading, decision = each.reading, each.decision
+        found += [revision, each.load, each.drift, _digits(each.cost_per_1k), _digits(each.joules_per_1k)]
+        if reading is not None:
+            found += [_whole(reading.p99_ms), reading.message]
+        if decision is not None:
+            found += [decision.reason, _digits(decision.demand_rps), _digits(decision.capacity_rps)]
+    return found
+
+
+def _whole(number: float | None) -> str | None:
+    return None if number is None else f"{number:.0f}"
+
+
+def _digits(number: float | None) -> str | None:
+    return None if number is None else f"{number:.3g}"
+
+
+def _arm_figures(arm: Arm, assessment: Assessment | None, budget: Budget | None) -> ArmFigures:
+    if assessment is None:
+        return ArmFigures(ready_replicas=arm.ready)
+    reading, decision = assessment.reading, assessment.decision
+    p99 = reading.p99_ms if reading is not None else None
+    return ArmFigures(
+        p99_seconds=p99 / 1000 if p99 is not None else None,
+        slo_attainment_ratio=budget.attainment if budget is not None else None,
+        slo_error_budget_remaining_ratio=budget.remaining if budget is not None else None,
+        slo_load_ratio=decision.load_ratio if decision is not None else None,
+        scaling_load=assessment.load,
+        ready_replicas=arm.ready,
+        capacity_rps=decision.capacity_rps if decision is not None else None,
+        demand_rps=decision.demand_rps if decision is not None else None,
+        cost_per_1k_requests=assessment.cost_per_1k,
+        energy_joules_per_1k_requests=assessment.joules_per_1k,
+    )
