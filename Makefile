@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 FAST := not apiserver and not node and not stores
 
-.PHONY: help setup programs check test test-apiserver test-stores test-keda test-training test-gpu test-node test-models demo demo-down bench crds golden images lock clean
+.PHONY: help setup programs check test test-apiserver test-stores test-keda test-gateway test-training test-gpu test-node test-models demo demo-down bench crds golden images lock clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -45,6 +45,9 @@ test-gpu: setup ## what of the GPU and TPU targets runs without one; not part of
 test-node: setup ## the tests that need the whole local cluster
 	$(PY) -m pytest -q -m node tests/images
 	tools/e2e
+
+test-gateway: setup ## p99 from a real gateway by a real Prometheus; not part of `make test`: five minutes of Go builds
+	tools/e2e --gateway
 
 test-models: setup ## fine-tuned and converted models in the local cluster; not part of `make test`: a 3 GB image
 	tools/e2e --heavy

@@ -10,7 +10,6 @@ SOURCE = Path(__file__).resolve().parent / "sleeper"
 FILE = "sleeper.tar.gz"
 BASE_MS, EACH_MS, BATCH = 60.0, 10.0, 8
 SLO_MS = 200.0
-BODY_INPUT = {"name": "x", "shape": [1, 1], "datatype": "FP32", "data": [1.0]}
 
 
 def pack(folder: Path, load_seconds: float) -> Path:
@@ -31,7 +30,7 @@ def pack(folder: Path, load_seconds: float) -> Path:
     return archive
 
 
-def service(name: str, namespace: str, scaling: dict[str, Any]) -> dict[str, Any]:
+def service(name: str, namespace: str, scaling: dict[str, Any], claim: str = "models") -> dict[str, Any]:
     """Asks for next to no processor: what it needs is time."""
     triton = {"name": "triton", "resources": {"requests": {"cpu": "10m", "memory": "128Mi"}}}
     return {
@@ -39,7 +38,7 @@ def service(name: str, namespace: str, scaling: dict[str, Any]) -> dict[str, Any
         "kind": "InferenceService",
         "metadata": {"name": name, "namespace": namespace},
         "spec": {
-            "model": {"uri": f"pvc://models/{FILE}", "format": "python", "maxBatchSize": BATCH},
+            "model": {"uri": f"pvc://{claim}/{FILE}", "format": "python", "maxBatchSize": BATCH},
             "accelerator": {"class": "cpu"},
             "slo": {"p99": f"{SLO_MS:g}ms"},
             "scaling": scaling,

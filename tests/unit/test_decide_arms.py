@@ -120,6 +120,21 @@ def test_starts_are_told_from_the_pods_and_absurd_ones_are_not() -> None:
     assert arm.starts == {f"digits-{revision}-0": 42.0}
 
 
+def test_when_a_server_was_started_is_told_from_its_own_container() -> None:
+    here = town()
+    revision = here.installed()
+    first, second = (here.objects["Pod", f"digits-{revision}-{number}"] for number in (0, 1))
+    at = (START + timedelta(seconds=7)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    running = {"state": {"running": {"startedAt": at}}}
+    first["status"]["containerStatuses"] = [
+        {"name": "sidecar", "state": {"running": {"startedAt": "2020-01-01T00:00:00Z"}}},
+        {"name": "triton", **running},
+    ]
+    second["status"]["containerStatuses"] = [{"name": "triton", "state": {"waiting": {}}}]
+    [arm] = arms(here.observed())
+    assert arm.started == {first["metadata"]["name"]: START.timestamp() + 7}
+
+
 TOLD = {
     "instances": 1, "maxBatchSize": 4, "maxQueueDelayMs": "0", "overheadMs": "0.4",
     "batches": [{"size": 1, "meanMs": "7.0", "stdMs": "0.2"}, {"size": 4, "meanMs": "10.0"}],

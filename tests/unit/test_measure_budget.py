@@ -49,6 +49,10 @@ def test_without_requests_nothing_is_known() -> None:
         assert ledger.view(day(0)).remaining is None
 
 
+def test_a_day_without_requests_leaves_no_trace() -> None:
+    assert Ledger().add(Counts(), "2026-11-01").days == ()
+
+
 def test_a_window_forgets() -> None:
     ledger = Ledger(7.0)
     for ago in range(20, -1, -1):

@@ -17,7 +17,7 @@ from seawall.decide.conditions import parse_timestamp
 from seawall.decide.rollout_state import RolloutState
 from seawall.decide.types import Manifest, Observed
 from seawall.desired.inputs import RevisionInputs
-from seawall.desired.names import headless_name
+from seawall.desired.names import TRITON_CONTAINER, headless_name
 from seawall.measure.budget import Day, parse
 from seawall.measure.types import Reading
 from seawall.sizing.capacity import CapacityTable
@@ -53,6 +53,8 @@ class Arm:
     """the name that Triton knows it by"""
     pods: Mapping[str, str] = field(default_factory=dict)
     """name -> IP of those that are ready"""
+    started: Mapping[str, float] = field(default_factory=dict)
+    """when their servers were started, seconds since the epoch, by pod"""
     backends: tuple[str, ...] = ()
     """Kubernetes Services that a gateway may know it by"""
     replicas: int = 0
@@ -132,6 +134,7 @@ def _arm(
         behavior=behavior_of(spec),
         model=meta["name"],
         pods={p["metadata"]["name"]: p["status"]["podIP"] for p in pods if p["status"].get("podIP")},
+        started=_started(pods),
         backends=(meta["name"], headless_name(meta["name"])) if role == "Stable" else (),
         replicas=here.replicas,
         ready=here.available,
@@ -221,6 +224,17 @@ def _starts(pods: tuple[Manifest, ...]) -> dict[str, float]:
         seconds = (since - _moment(made)).total_seconds() if since is not None and made else -1.0
         if 0 <= seconds <= LONGEST_START_SECONDS:
             found[str(pod["metadata"]["name"])] = seconds
+    return found
+
+
+def _started(pods: tuple[Manifest, ...]) -> dict[str, float]:
+    """A server's counters begin at zero here: without it a new pod's first minute would be unknown."""
+    found = {}
+    for pod in pods:
+        for status in pod["status"].get("containerStatuses") or ():
+            at = ((status.get("state") or {}).get("running") or {}).get("startedAt")
+            if status.get("name") == TRITON_CONTAINER and at:
+                found[str(pod["metadata"]["name"])] = _moment(at).timestamp()
     return found
 
 

@@ -46,7 +46,7 @@ class Ledger:
         numbers = (counts.total, counts.good, counts.failed)
         if not all(math.isfinite(number) and number >= 0 for number in numbers):
             return self
-        known = self._summed(self.days, [(day, *numbers)])
+        known = self._summed(self.days, [(day, *numbers)] if counts.total > 0 else [])
         return replace(self, days=self._bounded(known, date.fromisoformat(day)))
 
     def merge(self, other: Iterable[Day]) -> Ledger:

@@ -128,6 +128,7 @@ def _target(arm: Arm) -> Target:
         model=arm.model,
         slo_ms=arm.slo_ms,
         pods=arm.pods,
+        started=arm.started,
         backends=arm.backends,
     )
 
