@@ -68,6 +68,7 @@ bench: setup ## figures beside their floor, in one run
 	$(PY) bench/queue_policy.py
 	$(PY) bench/simulate.py
 	$(PY) bench/decide.py
+	$(PY) bench/judge.py --runs 1000
 
 crds: setup ## write the CustomResourceDefinitions and what is generated from the models
 	$(PY) -m seawall.api.generated .

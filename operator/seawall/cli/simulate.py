@@ -232,7 +232,7 @@ def _plot(result: Any, path: Path) -> None:
     try:
         from seawall.simulate.plot import draw  # noqa: PLC0415
     except ModuleNotFoundError as missing:
-        raise ValueError(f"--plot needs {missing.name}; install seawall[plot]") from None
+        raise ValueError(f"--plot needs {missing.name}; install seawall[simulate]") from None
     draw(result, path)
 
 
