@@ -14,6 +14,15 @@ for folder in (ROOT / "tests", ROOT / "tools"):
     if str(folder) not in sys.path:
         sys.path.append(str(folder))
 
+try:
+    from hypothesis import HealthCheck, settings
+except ModuleNotFoundError:  # the environment of the training tools has none
+    pass
+else:
+    # No test fails because the machine is busy with something else.
+    settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("any machine")
+
 if TYPE_CHECKING:
     from support.apiserver import ApiServer
 
