@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from seawall.simulate.briefing import Briefing
 from seawall.simulate.hpa import SYNC_SECONDS
@@ -12,8 +12,6 @@ from seawall.sizing.law import decide
 from seawall.sizing.state import Bounds, Decision, LawSettings, LawState, Signals
 
 CALIBRATE_SECONDS = 60.0
-TRUSTED = 0.5
-"""Confidence from which the measured service times replace the profile's."""
 
 
 @dataclass
@@ -35,14 +33,19 @@ class Seawall:
             self._calibrated = view.now
             ran = {"all pods": batch_counts(view, CALIBRATE_SECONDS)}
             self.calibration = update(self.calibration, self.briefing.profile, ran)
+        margin = max(self.settings.margin, self.calibration.margin)
         self.last, self._state = decide(
-            self.briefing.table, self.briefing.slo_ms, bounds, self.signals(view), self._state, self.settings
+            self.briefing.table,
+            self.briefing.slo_ms,
+            bounds,
+            self.signals(view),
+            self._state,
+            replace(self.settings, margin=margin),
         )
         return self.last.replicas
 
     def signals(self, view: View) -> Signals:
         fresh = view.fresh
-        trusted = self.calibration.confidence >= TRUSTED
         return Signals(
             now=view.now,
             rate_15s=view.rate(15.0) if fresh else None,
@@ -53,7 +56,7 @@ class Seawall:
             p99_age_seconds=view.age,
             late_share=view.late_share(60.0) if fresh else None,
             pending=float(view.waiting()) if fresh else None,
-            service_scale=self.calibration.scale if trusted else None,
+            service_scale=self.calibration.scale if self.calibration.trusted else None,
             cold_start_seconds=self.briefing.profile.cold_start_seconds,
         )
 

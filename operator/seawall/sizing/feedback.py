@@ -22,6 +22,9 @@ STEADY = 1.3
 """Largest over smallest rate within the window for a p99 to belong to one load."""
 TELLING_LOAD = 0.25
 """Below this share of capacity the curve is flat, and a latency says nothing about load."""
+TELLING_P99 = 0.9
+"""Of the SLO: a lower p99 raises no correction. Nothing is at stake yet, and a histogram's buckets are wide
+there: what is read out of them is off by more than what `UNEXPLAINED` allows."""
 MOST_SLOWER = 4.0
 MOST_WEIGHT = 40.0
 ENOUGH = 0.95
@@ -120,6 +123,8 @@ def correct(
     found = state.correction if explained else seen.weight
     if p99_ms <= ENOUGH * slo_ms:
         found = min(found, ENOUGH / share)
+    if p99_ms < TELLING_P99 * slo_ms:
+        found = min(found, state.correction)
     found = min(max(found, 1.0), settings.most_correction)
     evidence = (*state.evidence, found)[-READINGS_TO_RELAX:]
     state = replace(state, evidence=evidence)

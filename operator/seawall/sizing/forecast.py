@@ -1,50 +1,61 @@
-"""The demand that pods ordered now will meet when they are ready, with a margin earned by past errors.
+"""The demand that pods ordered now will meet when they are ready, by the rule that would have served best.
 
-A minute's rate differs from the last one's by 4 % in one service and by 50 % in another, so no fixed margin
-is right for both. Here every forecast is compared with what came, and the margin is the smallest one under
-which the last hour's errors would have cost no more than the error budget allows: little budget left, wider
-margin. A service whose demand is steady pays nothing for another one's bursts.
+A minute's rate differs from the last one's by 4 % in one service and by 50 % in another, one falls back after
+every rise and the next one rises again a quarter of an hour later; so no fixed margin and no fixed memory is
+right for all. Here a few dozen simple rules, each a memory and a margin, size the service on paper all the
+time: whole pods, that start late. The cheapest of those that would have kept the SLO is followed.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
-from statistics import NormalDist, median
+from dataclasses import dataclass, replace
+from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seawall.sizing.capacity import CapacityTable, Sizing, late_share
+from seawall.sizing.capacity import CapacityTable, Sizing
+from seawall.sizing.lateness import late_at, pods_of
 from seawall.sizing.state import Forecast, LawSettings, LawState, Level, Signals
 
-PRIOR = np.array([NormalDist().inv_cdf((i + 0.5) / 30) for i in range(30)])
-STEPS = 0.01
+Floats = NDArray[np.float64]
+MARGINS: Floats = np.linspace(-0.1, 0.45, 12)
+"""Logarithms. Below 0 because whole pods have room to spare, and after a spike all of it is room."""
 NEGLIGIBLE_RPS = 0.5
 """Rates are never taken as smaller in a ratio: one request a minute is not infinitely more than none."""
 PEAKS_KEPT = 190
-MISSING = -9.0
 LEVELS_KEPT = 240
+VIOLATION = 0.01
+"""Share of late requests from which a minute's p99 was above the SLO."""
+DIGITS = 7
+"""Sums are remembered this exactly; a state is written down in full."""
 
 
-def observe(
-    state: LawState, signals: Signals, level: float, long_rate: float, settings: LawSettings
-) -> LawState:
-    """The new reading, remembered; `base` and `envelope` are the forecast that follows from it."""
-    last = state.recent[-1] if state.recent else None
-    passed = signals.now - last.at if last else settings.sync_seconds
-    share = 1 - math.exp(-max(passed, 0.0) / settings.smooth_seconds)
-    smooth = level if state.smooth is None else state.smooth + share * (long_rate - state.smooth)
-    horizon = settings.hold_seconds + signals.cold_start_seconds + 120.0
-    kept = [entry for entry in state.recent if entry.at > signals.now - horizon][-LEVELS_KEPT:]
-    window = [entry for entry in kept if entry.at > signals.now - settings.hold_seconds]
-    envelope = max([level, *(entry.level for entry in window)])
-    base = max([smooth, *(entry.smooth for entry in window)])
+@dataclass(frozen=True, slots=True)
+class _Paper:
+    """What each rule would have attained and cost in the minute that ended."""
+
+    late: Floats
+    violated: Floats
+    pods: Floats
+
+
+def observe(state: LawState, signals: Signals, level: float, short: float, settings: LawSettings) -> LawState:
+    """The new reading, remembered, with the largest rates of the rules' memories."""
+    horizon = settings.holds_seconds[0] + signals.cold_start_seconds + 120.0
+    since = signals.now - horizon
+    kept = [entry for entry in state.recent if since < entry.at < signals.now][-LEVELS_KEPT:]
     state = _count_minute(state, signals.now, level)
     lead = signals.cold_start_seconds + settings.sync_seconds
-    base = max(base, recurring(state.peaks, lead, settings))
-    new = Level(signals.now, level, smooth, signals.ready, base, envelope)
-    return replace(state, smooth=smooth, recent=(*kept, new), since=state.since or signals.now)
+    again = recurring(state.peaks, lead, settings)
+    start = signals.now - settings.holds_seconds[0]
+    shortest = max([level, *(entry.level for entry in kept if entry.at > start)])
+    longer = (max(state.peaks[-1 - round(hold / 60) :]) for hold in settings.holds_seconds[1:])
+    seen = [max(high, shortest) for high in (shortest, *longer)]
+    highs = tuple(max(high, again) for high in seen)
+    new = Level(signals.now, level, short, signals.ready, highs, again > max(seen))
+    return replace(state, recent=(*kept, new), since=state.since or signals.now)
 
 
 def _count_minute(state: LawState, now: float, level: float) -> LawState:
@@ -83,74 +94,103 @@ def learn(
     state: LawState,
     before: LawState,
     signals: Signals,
-    violated: tuple[float, float],
+    outcome: tuple[float, float],
     table: CapacityTable,
     size: Sizing,
     settings: LawSettings,
 ) -> LawState:
-    """Once a minute: how wrong was the forecast that the ready pods were ordered by, and what did it cost?"""
-    if state.headroom is not None and before.minute == state.minute:
+    """Once a minute: what came of the last one, what each rule would have made of it, and whom to follow."""
+    if state.rule is not None and before.minute == state.minute:
         return state
-    errors, outcomes = state.errors, state.outcomes
-    made = signals.now - signals.cold_start_seconds - settings.sync_seconds
-    then = next((entry for entry in reversed(state.recent) if entry.at <= made), None)
-    if then is not None and then.at > made - 60:
-        came = max(entry.level for entry in state.recent if entry.at > signals.now - 60)
-        error = _log_ratio(came, then.base), _log_ratio(then.envelope, then.base)
-        errors = (*errors, error)[-settings.errors_kept :]
-        outcomes = (*outcomes, violated)[-settings.errors_kept :]
-    state = replace(state, errors=errors, outcomes=outcomes)
-    return replace(state, headroom=_headroom(state, signals, table, size, settings))
+    if not size.feasible:
+        return replace(state, rule=state.rule or 0)
+    keep = math.exp(-1 / settings.memory_minutes)
+    if state.rule is not None:
+        late, violated, minutes = state.spent
+        spent = (keep * late + outcome[0], keep * violated + outcome[1], keep * minutes + 1)
+        state = replace(state, spent=spent)
+    found = _on_paper(state, signals, table, size, settings)
+    if found is not None:
+        sums = _sums(state, settings) * keep + np.stack([found.late, found.violated, found.pods])
+        rounded = tuple(tuple(float(f"{value:.{DIGITS}g}") for value in row) for row in sums)
+        state = replace(state, trials=rounded, tried=keep * state.tried + 1)
+    return replace(state, rule=_best(state, settings))
 
 
-def forecast(state: LawState) -> Forecast:
+def forecast(state: LawState, settings: LawSettings) -> Forecast:
     last = state.recent[-1]
-    demand = max(last.base * math.exp(state.headroom or 0.0), last.envelope)
-    return Forecast(demand, last.base, last.envelope, last.base > max(last.smooth, last.envelope))
+    hold, margin = divmod(state.rule or 0, len(MARGINS))
+    base = last.highs[hold]
+    headroom = float(MARGINS[margin])
+    demand = max(base * math.exp(headroom), last.level)
+    return Forecast(demand, base, settings.holds_seconds[hold], headroom, last.recurring)
 
 
-def _headroom(
+def _sums(state: LawState, settings: LawSettings) -> Floats:
+    shape = (3, len(settings.holds_seconds) * len(MARGINS))
+    sums = np.asarray(state.trials, float)
+    return sums if sums.shape == shape else np.zeros(shape)
+
+
+def _on_paper(
     state: LawState, signals: Signals, table: CapacityTable, size: Sizing, settings: LawSettings
-) -> float:
-    """The smallest margin whose expected cost, over the errors seen, fits what is left of the budget."""
+) -> _Paper | None:
+    """The last minute as every rule would have met it; None while nothing is remembered that far back.
+
+    What is counted now was offered a reading ago, to the pods ordered a cold start before that and not
+    given back since.
+    """
+    entries = state.recent
+    at = np.array([entry.at for entry in entries])
+    lead = signals.cold_start_seconds + settings.sync_seconds
+    minute = np.flatnonzero(at > signals.now - 60.0)
+    if not len(minute) or at[0] > at[minute[0]] - lead + settings.sync_seconds:
+        return None
+    highs = np.array([entry.highs for entry in entries])
+    levels = np.array([entry.level for entry in entries])
+    demand = highs[:, :, None] * np.exp(MARGINS)[None, None, :]
+    demand = np.maximum(demand.reshape(len(entries), -1), levels[:, None])
+    first = int(np.searchsorted(at, at[minute[0]] - lead - 1.0))
+    pods = np.zeros(demand.shape)
+    pods[first:] = pods_of(size, demand[first:] * state.correction)
+    offered = np.array([entries[place].short for place in minute])
+    late = np.empty((len(minute), demand.shape[1]))
+    for row, place in enumerate(minute):
+        start = int(np.searchsorted(at, at[place] - lead - 1.0))
+        end = max(int(np.searchsorted(at, at[place] - settings.sync_seconds + 1.0)), start + 1)
+        ready = pods[start:end].min(axis=0)
+        late[row] = late_at(table, size, offered[row] * state.correction, ready)
+    total = max(float(offered.sum()), 1e-9)
+    share = (late * offered[:, None]).sum(axis=0) / total
+    return _Paper(share, (share > VIOLATION).astype(float), pods[minute].mean(axis=0))
+
+
+def _best(state: LawState, settings: LawSettings) -> int:
+    """The cheapest rule whose risk fits what is left of the budget; the safest where none fits.
+
+    What even the safest rule would have lost is held against none of them: room that would not have helped
+    is not worth its price.
+    """
     left = _budget_left(state, settings)
-    late_allowed = settings.strict_late + left * (settings.lean_late - settings.strict_late)
-    violated_allowed = settings.strict_violation + left * (
-        settings.lean_violation - settings.strict_violation
-    )
-    known = len(state.errors)
-    noise = 1.0 / (15.0 * max(state.recent[-1].level, NEGLIGIBLE_RPS))
-    spread = math.sqrt(settings.doubt**2 + noise)
-    weight = np.concatenate([np.ones(known), np.full(len(PRIOR), max(0.1, 1 - known / 60))])
-    weight /= weight.sum()
-    seen = np.asarray(state.errors, float).reshape(-1, 2)
-    error = np.concatenate([seen[:, 0], spread * PRIOR])
-    covered = np.concatenate([seen[:, 1], np.full(len(PRIOR), MISSING)])
-    margins = np.arange(-0.1, settings.most_headroom + STEPS / 2, STEPS)
-    above = error[None, :] - np.maximum(margins[:, None], covered[None, :])
-    late = (_late_by_excess(above, table, size) * weight).sum(axis=1)
-    violated = ((above > 0) * weight).sum(axis=1)
-    fits = (late <= late_allowed) & (violated <= violated_allowed)
-    return max(0.0, float(margins[int(fits.argmax())] if fits.any() else margins[-1]))
+    allowed_late = settings.strict_late + left * (settings.lean_late - settings.strict_late)
+    allowed = settings.strict_violation + left * (settings.lean_violation - settings.strict_violation)
+    late, violated, pods = _sums(state, settings)
+    margins = np.tile(MARGINS, len(settings.holds_seconds))
+    doubt = settings.doubt * np.exp(-np.maximum(margins, 0.0) / settings.doubt_margin)
+    weight = state.tried + settings.doubt_minutes
+    late = (late + settings.doubt_minutes * doubt * settings.doubt_late) / weight
+    violated = (violated + settings.doubt_minutes * doubt) / weight
+    fits = (late <= allowed_late + late.min()) & (violated <= allowed + violated.min())
+    # Of two that cost the same, the safer one.
+    price = pods / state.tried - 1e-3 * margins if state.tried else margins
+    if not fits.any():
+        return int(np.argmin(late / allowed_late + violated / allowed))
+    return int(np.flatnonzero(fits)[np.argmin(price[fits])])
 
 
 def _budget_left(state: LawState, settings: LawSettings) -> float:
     """1 while nothing of the error budget is used, 0 when all of it is; fewer than an hour counts as one."""
-    kept = max(settings.errors_kept, len(state.outcomes))
-    late = sum(late for late, _ in state.outcomes) / kept
-    violated = sum(violated for _, violated in state.outcomes) / kept
-    left = min(1 - late / settings.late_budget, 1 - violated / settings.violation_budget)
+    late, violated, minutes = state.spent
+    kept = max(60.0, minutes)
+    left = min(1 - late / kept / settings.late_budget, 1 - violated / kept / settings.violation_budget)
     return min(max(left, 0.0), 1.0)
-
-
-def _late_by_excess(excess: NDArray[np.float64], table: CapacityTable, size: Sizing) -> NDArray[np.float64]:
-    """Share of late requests when the load is exp(excess) times the capacity."""
-    grid = np.arange(-0.3, 0.9, 0.05)
-    most = size.rps(4)
-    late = [late_share(table, most * math.exp(x)) if most else 1.0 for x in grid]
-    shares: NDArray[np.float64] = np.interp(excess, grid, late)
-    return shares
-
-
-def _log_ratio(one: float, other: float) -> float:
-    return math.log(max(one, NEGLIGIBLE_RPS) / max(other, NEGLIGIBLE_RPS))

@@ -19,6 +19,10 @@ from seawall.sizing.words import Story, count, describe
 MOST_RPS = 1e9
 MOST_MS = 1e7
 FUTILE_READINGS = 3
+PACED = 1.0
+"""The variability that pods are sized for: Poisson. What can be counted is the dispersion over seconds, and a
+rate that changes from minute to minute raises it to 100 without a pod carrying less: sizing by it cost 40 %
+on public traces. Arrivals that come in clumps show in the p99 and are answered by its correction."""
 STABLE_SHARE = 0.7
 """Where no number of pods meets the SLO, this share of what a pod can do at all keeps its queue short."""
 
@@ -28,11 +32,11 @@ class _Reading:
     """The signals after cleaning."""
 
     level: float
+    short: float
     long: float
     p99_ms: float | None
     pending: float | None
     late: float | None
-    ca2: float
     scale: float
 
 
@@ -64,10 +68,10 @@ def decide(
         state.since is not None and signals.now - (state.p99_seen or state.since) > settings.settle_seconds
     )
     margin = max(settings.margin, settings.blind_margin if blind else 0.0)
-    size = sizing(table, slo_ms, margin, reading.ca2, reading.scale)
+    size = sizing(table, slo_ms, margin, PACED, reading.scale)
     before = state
-    state = feedback.rescale(state, table, slo_ms, reading.ca2, reading.scale, signals.ready)
-    state = observe(state, signals, reading.level, reading.long, settings)
+    state = feedback.rescale(state, table, slo_ms, PACED, reading.scale, signals.ready)
+    state = observe(state, signals, reading.level, reading.short, settings)
     state, load = _consider_p99(state, signals, reading, table, slo_ms, settings)
     violated = _outcome(state, signals, reading, table, slo_ms, size)
     state = learn(state, before, signals, violated, table, size, settings)
@@ -87,14 +91,14 @@ def _clean(signals: Signals, state: LawState, settings: LawSettings) -> _Reading
         return None
     fresh = 0 <= signals.p99_age_seconds <= settings.stale_seconds
     p99 = _sane(signals.p99_ms, MOST_MS) if fresh else None
-    ca2, scale = _sane(signals.ca2, 1e6), _sane(signals.service_scale, 20.0)
+    scale = _sane(signals.service_scale, 20.0)
     return _Reading(
         level=max(rates),
+        short=rates[0],
         long=rates[1],
         p99_ms=p99 or None,
         pending=_sane(signals.pending, MOST_RPS),
         late=_sane(signals.late_share, 1.0) if fresh else None,
-        ca2=min(max(ca2 or 1.0, 1.0), 4.0),
         scale=max(scale, 0.05) if scale else state.scale,
     )
 
@@ -123,8 +127,8 @@ def _consider_p99(
 ) -> tuple[LawState, LoadRatio | None]:
     if reading.p99_ms is None or signals.ready == 0:
         return replace(state, evidence=()), None
-    seen = feedback.look(state, signals, reading.p99_ms, table, slo_ms, reading.ca2, reading.scale)
-    size = sizing(table, slo_ms, 0.0, reading.ca2, reading.scale)
+    seen = feedback.look(state, signals, reading.p99_ms, table, slo_ms, PACED, reading.scale)
+    size = sizing(table, slo_ms, 0.0, PACED, reading.scale)
     state = feedback.correct(state, seen, reading.p99_ms, slo_ms, size, settings, signals.ready)
     return replace(state, p99_seen=signals.now), seen.load
 
@@ -136,8 +140,8 @@ def _outcome(
     ready = max(signals.ready, 1)
     most = size.rps(ready)
     ratio = reading.long * state.correction / (ready * most) if most > 0 else math.inf
-    nominal = sizing(table, slo_ms, 0.0, reading.ca2).rps(ready)
-    late = late_share(table, ratio * nominal, reading.ca2, ready) if math.isfinite(ratio) else 1.0
+    nominal = sizing(table, slo_ms, 0.0, PACED).rps(ready)
+    late = late_share(table, ratio * nominal, PACED, ready) if math.isfinite(ratio) else 1.0
     violated = ratio > 1 if reading.p99_ms is None else reading.p99_ms > slo_ms
     if reading.late is not None:
         late, violated = reading.late, reading.late > 0.01
@@ -149,7 +153,7 @@ def _settle(
 ) -> tuple[Decision, LawState]:
     """From the terms to a number within the bounds, and to the sentence that explains it."""
     table, size, reading = view.table, view.size, view.reading
-    expected = forecast(state)
+    expected = forecast(state, settings)
     futile = state.futile >= FUTILE_READINGS
     terms = _terms(expected.demand, state, view, settings, futile)
     wanted = max(terms.feed_forward, terms.feedback, terms.backlog)
@@ -171,7 +175,7 @@ def _settle(
         slo_ms=view.slo_ms, current=current, replicas=replicas, wanted=wanted, terms=terms, bounds=bounds,
         demand_rps=expected.demand, rate_rps=reading.level, capacity_rps=size.rps(max(replicas, 1)),
         recurring=expected.recurring, correction=state.correction, pending=state.pending,
-        floor_ms=predicted_p99(table, 0.0, reading.ca2, max(table.pods), reading.scale),
+        floor_ms=predicted_p99(table, 0.0, PACED, max(table.pods), reading.scale),
         p99_ms=reading.p99_ms, futile=futile, reachable=size.feasible,
     )  # fmt: skip
     reason, message = describe(story)
@@ -201,4 +205,4 @@ def _terms(demand: float, state: LawState, view: _View, settings: LawSettings, f
 def _predict(table: CapacityTable, rate: float, replicas: int, reading: _Reading) -> float | None:
     if replicas == 0:
         return None
-    return predicted_p99(table, rate / replicas, reading.ca2, replicas, reading.scale)
+    return predicted_p99(table, rate / replicas, PACED, replicas, reading.scale)

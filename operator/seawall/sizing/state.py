@@ -42,7 +42,7 @@ class Signals:
     pending: float | None = None
     """requests waiting in all pods together"""
     ca2: float | None = None
-    """squared coefficient of variation of the gaps between arrivals; None is Poisson"""
+    """index of dispersion of the arrivals; pods are not sized by it, see `PACED` in law.py"""
     service_scale: float | None = None
     """measured service time divided by the profile's, see calibration.py"""
     cold_start_seconds: float = 60.0
@@ -58,28 +58,31 @@ class LawSettings:
     margin: float = 0.0
     """of the SLO, kept free on top of what the forecast's own errors ask for"""
     sync_seconds: float = 15.0
-    hold_seconds: float = 450.0
-    """demand of this long ago still counts: the stabilisation window"""
-    smooth_seconds: float = 120.0
-    errors_kept: int = 60
-    """minutes of forecast errors and of outcomes that the margin learns from"""
+    holds_seconds: tuple[float, ...] = (450.0, 900.0, 1800.0)
+    """how long a demand may still count: the memories of the rules that compete, see forecast.py"""
+    memory_minutes: float = 240.0
+    """how slowly what the rules attained, and what of the budget was used, is forgotten"""
     late_budget: float = 0.0015
     """share of requests that may miss the SLO, in the long run"""
     violation_budget: float = 0.015
     """share of minutes whose p99 may be above the SLO, in the long run"""
     lean_late: float = 0.008
     """risk accepted for the next minute while the whole budget is left"""
-    lean_violation: float = 0.06
+    lean_violation: float = 0.02
     strict_late: float = 0.001
     """risk accepted once the budget is used up"""
-    strict_violation: float = 0.012
-    doubt: float = 0.10
-    """standard deviation of the logarithm of a forecast's error, assumed until errors are known"""
-    most_headroom: float = 0.45
-    """logarithm of the largest margin on a forecast"""
+    strict_violation: float = 0.015
+    doubt: float = 0.04
+    """share of minutes that a rule without margin is thought to violate, until it is known better"""
+    doubt_margin: float = 0.2
+    """a margin of this much, as a logarithm, divides the doubt by e"""
+    doubt_late: float = 0.1
+    """share of late requests in a minute that is violated in this doubt"""
+    doubt_minutes: float = 10.0
+    """how many minutes of experience the doubt weighs"""
     recurrence: float = 1.3
     """a rise by this factor that came back three times running is expected again"""
-    recurrence_minutes: tuple[int, ...] = (15, 30, 60)
+    recurrence_minutes: tuple[int, ...] = (30, 60)
     turns_down_per_hour: int = 2
     """how often in an hour a rising count may start to fall; it changes direction twice as often at most"""
     fall_per_minute: float = 0.2
@@ -127,11 +130,13 @@ class Level:
     at: float
     level: float
     """offered rate: the larger of the short and the long window"""
-    smooth: float
+    short: float
+    """offered rate in the short window"""
     ready: int
-    base: float
-    """forecast without margin"""
-    envelope: float
+    highs: tuple[float, ...]
+    """largest level within each of the rules' memories, or a rise that is due again"""
+    recurring: bool = False
+    """such a rise is due, and larger than all that came"""
     replicas: int = 0
     """what was decided then"""
 
@@ -140,17 +145,18 @@ class Level:
 class LawState:
     since: float | None = None
     """when the first usable reading came"""
-    smooth: float | None = None
     recent: tuple[Level, ...] = ()
     minute: int | None = None
     peaks: tuple[float, ...] = ()
     """largest level of each minute, the last one still growing"""
-    errors: tuple[tuple[float, float], ...] = ()
-    """per minute: logarithm of demand over forecast, and of the envelope over the forecast"""
-    outcomes: tuple[tuple[float, float], ...] = ()
-    """per minute: share of late requests, and 1 if the minute was violated"""
-    headroom: float | None = None
-    """logarithm of the margin in use"""
+    spent: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """share of late requests, violated minutes and minutes, older ones counting less"""
+    trials: tuple[tuple[float, ...], ...] = ()
+    """what every rule would have attained and cost: late shares, violated minutes, pods"""
+    tried: float = 0.0
+    """minutes behind the trials, older ones counting less"""
+    rule: int | None = None
+    """the one that is followed"""
     correction: float = 1.0
     """how much heavier the load is than counted, by the observed p99 (kappa)"""
     scale: float = 1.0
@@ -177,7 +183,8 @@ class LawState:
         state = LawState(**values)
         levels = {f.name for f in fields(Level)}
         recent = tuple(
-            Level(**{k: v for k, v in entry.items() if k in levels}) for entry in document.get("recent", ())
+            Level(**{k: _tuples(v) for k, v in entry.items() if k in levels})
+            for entry in document.get("recent", ())
         )
         return replace(state, recent=recent)
 
@@ -191,5 +198,9 @@ class Forecast:
     demand: float
     """with its margin"""
     base: float
-    envelope: float
+    """the largest rate within the memory of the rule that is followed"""
+    hold_seconds: float
+    """that memory"""
+    headroom: float
+    """logarithm of the margin"""
     recurring: bool = field(default=False)
