@@ -128,6 +128,8 @@ async def test_two_operators_write_as_one(kube: Any, manifest: Any, system: Any,
     await kube.apply(manifest("calm"))
     await kube.wait_ready("calm")
     await kube.wait_settled("calm")
+    # The first answer was traffic; a minute later there is nothing left to tell.
+    await kube.wait_condition("calm", "LatencyMetricAvailable", "Unknown", "NoTraffic", seconds=150)
 
     async def versions() -> dict[str, str]:
         kinds = ("service", "poddisruptionbudget")
