@@ -35,7 +35,6 @@ class Service:
 
     def __init__(self, replicas: int, bounds: Bounds = BOUNDS, slowdown: float = 1.0) -> None:
         self.now, self.bounds, self.slowdown = START, bounds, slowdown
-        self.elsewhere_ms = 0.0
         self.asked = [(START - 1e6, replicas)]
         self.state = LawState()
         self.decisions: list[Decision] = []
@@ -56,7 +55,7 @@ class Service:
         p99 = None
         if rate is not None:
             seen = predicted_p99(TABLE, rate / max(self.ready, 1), 1.0, self.ready, self.slowdown)
-            p99 = min(seen, 200.0) + self.elsewhere_ms
+            p99 = min(seen, 200.0)
         signals = Signals(
             now=self.now, rate_15s=rate, rate_60s=rate, replicas=self.replicas, ready=self.ready, p99_ms=p99
         )
@@ -331,36 +330,7 @@ def test_latency_that_no_load_explains_adds_no_pods() -> None:
     decision = service.decisions[-1]
     assert not decision.feasible
     assert decision.replicas <= 10
-    assert "more would not be faster" in decision.message
-
-
-def test_latency_from_elsewhere_is_not_fought_with_ever_more_pods() -> None:
-    service = Service(6)
-    service.run(minutes(20, 1000))
-    usual = service.replicas
-    service.elsewhere_ms = 14.0
-    service.run(minutes(30, 1000))
-    assert max(service.counts()) <= 4 * usual
-    last = service.decisions[-1]
-    assert not last.feasible
-    assert last.replicas <= usual
-    assert "come from neither the model nor its load" in last.message
-    service.elsewhere_ms = 0.0
-    service.run(minutes(60, 1000))
-    assert service.decisions[-1].feasible
-    assert service.replicas <= usual + 1
-    assert service.state.offset_ms < 1.0
-
-
-def test_latency_from_elsewhere_that_leaves_room_is_made_up_for() -> None:
-    service = Service(6)
-    service.run(minutes(20, 1000))
-    service.elsewhere_ms = 4.0
-    service.run(minutes(40, 1000))
-    assert service.decisions[-1].feasible
-    seen = predicted_p99(TABLE, 1000 / service.ready, 1.0, service.ready) + 4.0
-    assert seen <= 1.02 * SLO
-    assert service.replicas <= 25
+    assert "more replicas cannot help" in decision.message
 
 
 def test_a_maximum_below_the_need_is_said() -> None:

@@ -25,16 +25,11 @@ TELLING_LOAD = 0.25
 TELLING_P99 = 0.9
 """Of the SLO: a lower p99 raises no correction. Nothing is at stake yet, and a histogram's buckets are wide
 there: what is read out of them is off by more than what `UNEXPLAINED` allows."""
-LIGHTER = 0.85
-"""Of the load per pod at the last raise: so many pods have come since."""
-HELPED = 0.3
-"""Of the gain that the model promised: with less, the raise was in vain, and load was not the reason."""
 MOST_SLOWER = 4.0
 MOST_WEIGHT = 40.0
 ENOUGH = 0.95
 """Of the SLO: a p99 below it proves that these pods carry this load, so no correction may ask for more."""
 READINGS = 3
-FUTILE_READINGS = 3
 READINGS_TO_RELAX = 8
 ENOUGH_REQUESTS = 500.0
 QUEUE_PER_POD = 3
@@ -49,8 +44,6 @@ class Seen:
     counted: float
     """requests per second and ready pod, at their highest in the window"""
     expected_ms: float
-    plain_ms: float
-    """what the model says of the load as it was counted, without any correction"""
     weight: float
     """how much heavier the counted load must be to explain the p99; 1 is exactly as counted"""
     steady: bool
@@ -76,12 +69,11 @@ def look(
         and window[0].at <= signals.now - WINDOW_SECONDS - signals.p99_age_seconds
     )
     expected = predicted_p99(table, counted * state.correction, ca2, ready, scale)
-    plain = predicted_p99(table, counted, ca2, ready, scale)
     load = load_of(table, p99_ms, slo_ms, ca2, ready, scale)
     most = sizing(table, slo_ms, 0.0, ca2, scale).rps(ready)
     as_load = load.ratio * most / counted if counted > 0 else 1.0
     as_speed = _weight_if_slower(table, slo_ms, p99_ms, counted, ca2, ready, scale)
-    return Seen(load, counted, expected, plain, math.sqrt(as_load * as_speed), steady)
+    return Seen(load, counted, expected, math.sqrt(as_load * as_speed), steady)
 
 
 def _weight_if_slower(
@@ -118,17 +110,13 @@ def rescale(
 def correct(
     state: LawState, seen: Seen, p99_ms: float, slo_ms: float, size: Sizing, settings: LawSettings, ready: int
 ) -> LawState:
-    """The correction after this reading. What no number of pods could improve becomes an offset instead: a
-    p99 above the SLO at next to no load, or one that hardly fell although pods have come."""
+    """The correction after this reading; futile counts readings that no number of pods could improve."""
     most = size.rps(max(ready, 1))
     share = seen.counted / most if most > 0 else 0.0
     above = p99_ms > slo_ms and seen.steady and share < TELLING_LOAD
     state = replace(state, futile=state.futile + 1 if above else 0)
     if not seen.steady:
         return replace(state, evidence=())
-    if state.futile >= FUTILE_READINGS:
-        return _set_apart(state, seen, p99_ms)
-    state = _relaxed(state, p99_ms - seen.plain_ms)
     if share < TELLING_LOAD and p99_ms <= slo_ms:
         return state
     explained = seen.expected_ms / UNEXPLAINED <= p99_ms <= seen.expected_ms * UNEXPLAINED
@@ -141,36 +129,10 @@ def correct(
     evidence = (*state.evidence, found)[-READINGS_TO_RELAX:]
     state = replace(state, evidence=evidence)
     if len(evidence) >= READINGS and (least := min(evidence[-READINGS:])) > state.correction:
-        if _in_vain(state, seen, p99_ms):
-            return _set_apart(state, seen, p99_ms)
-        return replace(state, correction=least, raised=(seen.counted, p99_ms), evidence=())
+        return replace(state, correction=least, evidence=())
     if len(evidence) == READINGS_TO_RELAX and (largest := max(evidence)) < state.correction:
         return replace(state, correction=max(largest, 0.9 * state.correction), evidence=())
     return state
-
-
-def _in_vain(state: LawState, seen: Seen, p99_ms: float) -> bool:
-    """Pods have come since the last raise, and the p99 has hardly noticed."""
-    if state.raised is None or seen.counted > LIGHTER * state.raised[0]:
-        return False
-    promised = state.raised[1] - seen.expected_ms
-    return state.raised[1] - p99_ms < HELPED * promised
-
-
-def _set_apart(state: LawState, seen: Seen, p99_ms: float) -> LawState:
-    offset = state.offset_ms + max(p99_ms - seen.plain_ms, 0.0)
-    return replace(state, offset_ms=offset, correction=1.0, raised=None, evidence=(), excess=(), futile=0)
-
-
-def _relaxed(state: LawState, beside_offset: float) -> LawState:
-    """The offset shrinks to what was still seen of it over the last readings; `beside_offset` is what the
-    p99 has beyond the model after the offset was taken off."""
-    if state.offset_ms == 0:
-        return state
-    excess = (*state.excess, state.offset_ms + beside_offset)[-READINGS_TO_RELAX:]
-    if len(excess) == READINGS_TO_RELAX and max(excess) < state.offset_ms:
-        return replace(state, offset_ms=max(*excess, 0.0), excess=())
-    return replace(state, excess=excess)
 
 
 def backlog(state: LawState, pending: float | None, ready: int, table_batch: float) -> LawState:

@@ -18,7 +18,7 @@ from seawall.sizing.words import Story, count, describe
 
 MOST_RPS = 1e9
 MOST_MS = 1e7
-LEAST_MS = 1e-3
+FUTILE_READINGS = 3
 PACED = 1.0
 """The variability that pods are sized for: Poisson. What can be counted is the dispersion over seconds, and a
 rate that changes from minute to minute raises it to 100 without a pod carrying less: sizing by it cost 40 %
@@ -68,10 +68,9 @@ def decide(
         state.since is not None and signals.now - (state.p99_seen or state.since) > settings.settle_seconds
     )
     margin = max(settings.margin, settings.blind_margin if blind else 0.0)
-    aim = _aim(slo_ms, state)
-    size = sizing(table, aim, margin, PACED, reading.scale)
+    size = sizing(table, slo_ms, margin, PACED, reading.scale)
     before = state
-    state = feedback.rescale(state, table, aim, PACED, reading.scale, signals.ready)
+    state = feedback.rescale(state, table, slo_ms, PACED, reading.scale, signals.ready)
     state = observe(state, signals, reading.level, reading.short, settings)
     state, load = _consider_p99(state, signals, reading, table, slo_ms, settings)
     violated = _outcome(state, signals, reading, table, slo_ms, size)
@@ -81,11 +80,6 @@ def decide(
         state = replace(state, busy_at=signals.now)
     view = _View(table, slo_ms, reading, size, load)
     return _settle(bounds, signals, state, settings, view)
-
-
-def _aim(slo_ms: float, state: LawState) -> float:
-    """What the SLO leaves to the pods."""
-    return max(slo_ms - state.offset_ms, LEAST_MS)
 
 
 def _clean(signals: Signals, state: LawState, settings: LawSettings) -> _Reading | None:
@@ -133,10 +127,9 @@ def _consider_p99(
 ) -> tuple[LawState, LoadRatio | None]:
     if reading.p99_ms is None or signals.ready == 0:
         return replace(state, evidence=()), None
-    aim, p99 = _aim(slo_ms, state), max(reading.p99_ms - state.offset_ms, LEAST_MS)
-    seen = feedback.look(state, signals, p99, table, aim, PACED, reading.scale)
-    size = sizing(table, aim, 0.0, PACED, reading.scale)
-    state = feedback.correct(state, seen, p99, aim, size, settings, signals.ready)
+    seen = feedback.look(state, signals, reading.p99_ms, table, slo_ms, PACED, reading.scale)
+    size = sizing(table, slo_ms, 0.0, PACED, reading.scale)
+    state = feedback.correct(state, seen, reading.p99_ms, slo_ms, size, settings, signals.ready)
     return replace(state, p99_seen=signals.now), seen.load
 
 
@@ -161,7 +154,8 @@ def _settle(
     """From the terms to a number within the bounds, and to the sentence that explains it."""
     table, size, reading = view.table, view.size, view.reading
     expected = forecast(state, settings)
-    terms = _terms(expected.demand, state, view, settings)
+    futile = state.futile >= FUTILE_READINGS
+    terms = _terms(expected.demand, state, view, settings, futile)
     wanted = max(terms.feed_forward, terms.feedback, terms.backlog)
     idle = state.busy_at is None or signals.now - state.busy_at > settings.idle_seconds
     if bounds.min_replicas == 0 and idle and reading.level == 0 and signals.complete:
@@ -175,14 +169,14 @@ def _settle(
 
     replicas, state = govern.govern(within, current, fits, signals, state, settings)
     replicas = min(max(replicas, bounds.min_replicas), bounds.max_replicas)
-    p99 = _predict(table, rate, replicas, reading, state.offset_ms)
-    feasible = size.feasible and wanted <= bounds.max_replicas
+    p99 = _predict(table, rate, replicas, reading)
+    feasible = size.feasible and not futile and wanted <= bounds.max_replicas
     story = Story(
         slo_ms=view.slo_ms, current=current, replicas=replicas, wanted=wanted, terms=terms, bounds=bounds,
         demand_rps=expected.demand, rate_rps=reading.level, capacity_rps=size.rps(max(replicas, 1)),
         recurring=expected.recurring, correction=state.correction, pending=state.pending,
-        floor_ms=state.offset_ms + predicted_p99(table, 0.0, PACED, max(table.pods), reading.scale),
-        p99_ms=reading.p99_ms, offset_ms=state.offset_ms, reachable=size.feasible,
+        floor_ms=predicted_p99(table, 0.0, PACED, max(table.pods), reading.scale),
+        p99_ms=reading.p99_ms, futile=futile, reachable=size.feasible,
     )  # fmt: skip
     reason, message = describe(story)
     decision = Decision(
@@ -193,24 +187,22 @@ def _settle(
     return decision, replace(state, target=replicas)
 
 
-def _terms(demand: float, state: LawState, view: _View, settings: LawSettings) -> Terms:
+def _terms(demand: float, state: LawState, view: _View, settings: LawSettings, futile: bool) -> Terms:
     size, reading = view.size, view.reading
     if not size.feasible:
         steady = view.table.limit_rps / reading.scale * STABLE_SHARE
         pods = max(1, math.ceil(demand / steady))
         return Terms(pods, pods, pods)
     ahead = size.pods_for(demand)
-    corrected = size.pods_for(demand * state.correction)
+    corrected = ahead if futile else size.pods_for(demand * state.correction)
     behind = 0
-    if state.growing >= 2:
+    if state.growing >= 2 and not futile:
         now = size.pods_for(reading.level * state.correction)
         behind = now + math.ceil(state.pending / (size.rps(now) * settings.drain_seconds))
     return Terms(ahead, corrected, behind)
 
 
-def _predict(
-    table: CapacityTable, rate: float, replicas: int, reading: _Reading, offset_ms: float
-) -> float | None:
+def _predict(table: CapacityTable, rate: float, replicas: int, reading: _Reading) -> float | None:
     if replicas == 0:
         return None
-    return offset_ms + predicted_p99(table, rate / replicas, PACED, replicas, reading.scale)
+    return predicted_p99(table, rate / replicas, PACED, replicas, reading.scale)

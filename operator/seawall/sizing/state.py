@@ -157,13 +157,6 @@ class LawState:
     """minutes behind the trials, older ones counting less"""
     rule: int | None = None
     """the one that is followed"""
-    offset_ms: float = 0.0
-    """part of the p99 that neither load nor service explains and that no pod takes away: the network, a busy
-    neighbour; pods are sized for what the SLO leaves beside it"""
-    excess: tuple[float, ...] = ()
-    """the p99 less what the model says, of the last steady readings"""
-    raised: tuple[float, float] | None = None
-    """requests per pod, and the p99, when the correction was raised last"""
     correction: float = 1.0
     """how much heavier the load is than counted, by the observed p99 (kappa)"""
     scale: float = 1.0

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 from seawall.sizing.state import Bounds, Reason, Terms
 
-WORTH_A_WORD = 0.02
-
 
 @dataclass(frozen=True, slots=True)
 class Story:
@@ -25,27 +23,21 @@ class Story:
     pending: float
     floor_ms: float
     p99_ms: float | None
-    offset_ms: float
-    """of the p99, from elsewhere than the pods and their load"""
+    futile: bool
     reachable: bool
 
 
 def describe(story: Story) -> tuple[Reason, str]:
-    reason, message = _described(story)
-    if story.offset_ms >= WORTH_A_WORD * story.slo_ms:
-        message += (
-            f" {story.offset_ms:.0f} ms of the p99 come from neither the model nor its load: more replicas"
-            " did not take them away. Look at the network, the gateway, and what else runs on the nodes."
-        )
-    return reason, message
-
-
-def _described(story: Story) -> tuple[Reason, str]:
     if not story.reachable:
         return "Infeasible", (
             f"p99 {story.slo_ms:g} ms cannot be met: even without load a request takes"
             f" {story.floor_ms:.1f} ms at p99. {count(story.replicas)} keep the queue short;"
             " more would not be faster."
+        )
+    if story.futile:
+        return "Infeasible", (
+            f"p99 is {story.p99_ms or 0:.1f} ms, above {story.slo_ms:g} ms, although the pods are"
+            " nearly idle: more replicas cannot help, so none are added for it."
         )
     if story.wanted > story.bounds.max_replicas:
         return "MaxReplicas", (
