@@ -18,11 +18,10 @@ import numpy as np
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "examples"), str(ROOT / "bench")]
+sys.path.insert(0, str(ROOT / "examples"))
 
 from demo_compress import compress  # noqa: E402
 from demo_kube import Kube, KubeError, Object, Waited, claims, namespace_object, wait_for  # noqa: E402
-from demo_scale import grow  # noqa: E402
 from demo_show import Show  # noqa: E402
 from load import Load, Target, answers, arrays, model_inputs, running  # noqa: E402
 from seawall_cluster.state import MARK  # noqa: E402
@@ -73,7 +72,6 @@ class Demo:
         await self.ask()
         await self.disturb()
         await self.shrink_model()
-        await self.scale()
         await self.finish()
 
     async def serve(self) -> None:
@@ -198,15 +196,10 @@ class Demo:
         told = await compress(self.kube, targets, self.digits, self.digit_scores, self.show)
         self.result["compression"] = told
 
-    async def scale(self) -> None:
-        self.show.heading("More load than one pod can serve within its SLO")
-        self.result["scaling"] = await grow(self.kube, self.artifacts, self.show)
-
     async def finish(self) -> None:
         self.show.heading("kubectl get swi")
         self.show.line(await self.kube.run("get", "inferenceservices"))
         reports = [*self.result["load"].values(), *self.result["compression"]["load"].values()]
-        reports.append(self.result["scaling"]["load"])
         failed = sum(report["failed"] for report in reports)
         requests = sum(report["requests"] for report in reports)
         self.show.line(f"Failed requests: {failed} of {requests}")
