@@ -87,6 +87,12 @@ def test_scenarios_reach_the_simulation(files, capsys):
     assert figures("--mean-rps", "2000")["replicaHours"] > plain["replicaHours"]
     assert figures("--burst", "4@1m+1m")["replicaHours"] > plain["replicaHours"]
     assert figures("--outage", "1m+5m") == plain, "a fixed count looks at nothing"
+    assert figures("--summary") == plain
+    hindered = figures("--elsewhere", "100ms@4m")
+    assert hindered["replicaHours"] == plain["replicaHours"], "what the rate needs is the same"
+    assert hindered["attainment"] == pytest.approx(0.5, abs=0.1)
+    spread = figures("--dispatch", "random")
+    assert figures("--dispatch", "random", "--connections", "3")["p99Ms"] != spread["p99Ms"]
 
 
 def test_an_own_behavior_reaches_the_autoscalers(files, capsys):
@@ -129,6 +135,9 @@ BAD = {
     "an outage after the end": (("--outage", "5h+5m"), "begins after the trace's end"),
     "a burst without its size": (("--burst", "5m+5m"), "--burst takes TIMES@AT+LENGTH"),
     "an outage with a size": (("--outage", "2@1m+1m"), "--outage takes AT+LENGTH"),
+    "a delay without a start": (("--elsewhere", "14ms"), "a time and a start are needed, such as 14ms@30m"),
+    "a delay after the end": (("--elsewhere", "14ms@5h"), "begins after the trace's end"),
+    "connections behind a gateway": (("--connections", "8"), "--connections needs --dispatch random"),
     "no seeds": (("--seeds", "0"), "--seeds must be at least 1"),
     "a behavior that is none": (("--behavior", "TRACE"), "no behavior block"),
     "a frontier of other policies": (("--frontier", "--policy", "kpa"), "leave --policy out"),

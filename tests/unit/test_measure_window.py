@@ -576,6 +576,23 @@ def test_no_dispersion_from_few_intervals_or_few_requests() -> None:
     assert watched(300, 0.5)[0].reading(T0 + 300, SLO).ca2 is None
 
 
+UNEVEN = {
+    "one pod gets five times the other's": (70.0, {"a": 10.0, "b": 50.0}, 50.0),
+    "alike": (70.0, {"a": 30.0, "b": 30.0}, 30.0),
+    "watched for too short a time to say": (30.0, {"a": 10.0, "b": 50.0}, None),
+}
+
+
+@pytest.mark.parametrize("name", UNEVEN)
+def test_what_the_busiest_pod_gets(name: str) -> None:
+    seconds, rates, expected = UNEVEN[name]
+    series, at = Series(), T0
+    while at <= T0 + seconds:
+        series.add(arm(at, *(pod(of, at, 10_000 + rps * (at - T0)) for of, rps in rates.items())))
+        at += 5
+    assert series.reading(at - 5, SLO).busiest_rps == pytest.approx(expected)
+
+
 def test_waiting_requests_batches_and_joules() -> None:
     def change(sample: PodSample) -> PodSample:
         steps = int(sample.at - T0) // 5

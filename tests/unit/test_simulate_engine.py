@@ -277,3 +277,94 @@ def test_the_same_seed_gives_the_same_run():
     runs = [steady(NOTES, "p2c", 3, 200.0, 30)[1] for _ in range(2)]
     assert runs[0].p99_ms == runs[1].p99_ms
     assert runs[0].attainment == runs[1].attainment
+
+
+def test_a_delay_from_elsewhere_is_in_every_latency_and_in_no_batch():
+    trace, world = Trace("t", np.full(240, 20.0), 1.0), World(profile(), 60.0)
+    plain, hindered = (
+        simulate(trace, world, Fixed(1), Scenario(elsewhere=elsewhere), 1, seed=0)
+        for elsewhere in (None, (100.0, 120.0))
+    )
+    assert hindered.busy_seconds == pytest.approx(plain.busy_seconds)
+    assert hindered.mean_ms == pytest.approx(plain.mean_ms + 50.0, rel=0.05)
+    assert plain.attainment > 0.99
+    assert hindered.course.violating == [2, 3]
+
+
+def told(at, seconds, **world):
+    """The p99 of the policies, every five seconds, of a service that is slow for its first ten."""
+    served, gauges, seen = fleet(slo_ms=100.0, dispatch="round-robin", **world), Gauges(), []
+    for scrape in range(seconds // 5):
+        start = 5.0 * scrape
+        served.hinder(200.0 if start < 10 else 0.0)
+        served.run(at[(at >= start) & (at < start + 5)], start + 5.0)
+        gauges.write(served)
+        seen.append(View(served, gauges, start + 5.0, scrape + 1).p99_ms(60.0))
+    return seen
+
+
+def test_a_summary_is_the_slowest_pods_and_remembers_about_a_minute():
+    at = np.arange(0, 100, 0.05)
+    seen = told(at, 100, pods=2, summaries=True)
+    # Twelve seconds are forgotten at a time: what came before 12 s goes at 60 s.
+    assert [value for value in seen[:11] if value < 200] == []
+    assert [value for value in seen[12:] if value > 30] == []
+    assert told(at, 100, pods=2)[-1] <= 20.0, "the histogram's bucket"
+
+
+def test_no_summary_tells_how_many_were_late():
+    served, gauges = fleet(pods=1, summaries=True), Gauges()
+    served.run(np.arange(0, 5, 0.1), 5.0)
+    gauges.write(served)
+    view = View(served, gauges, 5.0, 1)
+    assert view.late_share() is None
+    assert view.p99_ms() == pytest.approx(10.0, abs=0.2)
+
+
+def test_a_pod_without_requests_has_no_summary():
+    served, gauges = fleet(pods=2, summaries=True), Gauges()
+    served.run(np.empty(0), 5.0)
+    gauges.write(served)
+    assert View(served, gauges, 5.0, 1).p99_ms() is None
+
+
+def by_pod(served):
+    return served.served(0, 40).tolist()
+
+
+def test_connections_stay_with_their_pods():
+    served = fleet(pods=1, dispatch="random", connections=4, cold_start_seconds=0.0, seconds=200.0)
+    served.scale(3)
+    served.run(np.arange(0, 50, 0.2), 60.0)
+    assert by_pod(served) == [250, 0, 0]
+    assert served.state.tally[kernel.OPENED] == 4
+
+
+def test_a_connection_more_is_opened_when_all_are_taken():
+    served = fleet(pods=1, dispatch="random", connections=1, cold_start_seconds=0.0, seconds=200.0)
+    served.scale(4)
+    served.run(np.repeat(np.arange(0.0, 50.0), 8), 60.0)
+    assert served.state.tally[kernel.OPENED] == 8
+    assert sum(by_pod(served)) == 400
+    assert min(by_pod(served)) >= 0
+    assert max(by_pod(served)) < 400
+
+
+def test_the_connections_of_a_leaving_pod_go_elsewhere():
+    served = fleet(pods=2, dispatch="random", connections=8, seconds=200.0)
+    served.run(np.arange(0, 10, 0.1), 10.0)
+    assert set(served.state.pod_of[:8]) == {0, 1}
+    served.scale(1)
+    gone = next(pod.slot for pod in served.pods if pod.state == "leaving")
+    served.run(np.arange(10, 20, 0.1), 20.0)
+    assert not (served.state.pod_of == gone).any()
+    assert served.state.histogram.sum() == 200
+
+
+def test_the_busiest_pod_is_known():
+    served, gauges = fleet(pods=1, dispatch="random", connections=4, cold_start_seconds=0.0), Gauges()
+    served.scale(4)
+    for scrape in range(12):
+        served.run(scrape * 5.0 + np.arange(0, 5, 0.2), scrape * 5.0 + 5.0)
+        gauges.write(served)
+    assert View(served, gauges, 60.0, 12).busiest_rps() == pytest.approx(5.0)

@@ -35,6 +35,8 @@ class Service:
 
     def __init__(self, replicas: int, bounds: Bounds = BOUNDS, slowdown: float = 1.0) -> None:
         self.now, self.bounds, self.slowdown = START, bounds, slowdown
+        self.elsewhere_ms, self.memory = 0.0, 1
+        self.p99s: list[float] = []
         self.asked = [(START - 1e6, replicas)]
         self.state = LawState()
         self.decisions: list[Decision] = []
@@ -55,7 +57,8 @@ class Service:
         p99 = None
         if rate is not None:
             seen = predicted_p99(TABLE, rate / max(self.ready, 1), 1.0, self.ready, self.slowdown)
-            p99 = min(seen, 200.0)
+            self.p99s.append(min(seen, 200.0) + self.elsewhere_ms)
+            p99 = max(self.p99s[-self.memory :])
         signals = Signals(
             now=self.now, rate_15s=rate, rate_60s=rate, replicas=self.replicas, ready=self.ready, p99_ms=p99
         )
@@ -285,6 +288,8 @@ LIES: dict[str, dict[str, Any]] = {
     "an old p99": {"p99_ms": 5000.0, "p99_age_seconds": 300.0},
     "a p99 from the future": {"p99_ms": 5000.0, "p99_age_seconds": -60.0},
     "an absurd queue": {"pending": math.inf},
+    "an absurd busiest pod": {"busiest_rps": math.nan},
+    "a busiest pod that is busier than all": {"busiest_rps": 1e6},
     "an absurd variability": {"ca2": -4.0},
     "an absurd speed": {"service_scale": math.nan},
     "an absurd share": {"late_share": 7.0},
@@ -333,6 +338,120 @@ def test_latency_that_no_load_explains_adds_no_pods() -> None:
     assert "more replicas cannot help" in decision.message
 
 
+@pytest.mark.parametrize("delay_ms", [9.0, 14.0, 60.0, 600.0])
+@pytest.mark.parametrize("measured", [True, False], ids=["batches are measured", "they are not"])
+def test_latency_from_elsewhere_is_not_fought_with_ever_more_pods(delay_ms: float, measured: bool) -> None:
+    known = {"service_scale": 1.0} if measured else {}
+    service = Service(6)
+    service.run(minutes(20, 1000), **known)
+    usual = service.replicas
+    service.elsewhere_ms = delay_ms
+    service.run(minutes(120, 1000), **known)
+    during = service.counts()[-480:]
+    # Slower pods look much the same until nearly nothing is left of their load.
+    assert max(during) <= (usual + 2 if measured else 2.5 * usual)
+    assert sum(during) / len(during) <= (1.3 if measured else 1.5) * usual
+    last = service.decisions[-1]
+    assert last.terms.feedback == usual
+    assert not last.feasible
+    assert last.reason == "Infeasible"
+    assert last.elsewhere_ms == pytest.approx(delay_ms, rel=0.2, abs=1)
+    assert "come from elsewhere than the pods and their load" in last.message
+    service.elsewhere_ms = 0.0
+    assert service.run(minutes(0.25, 1000), **known).feasible, "one reading below is proof enough"
+    service.run(minutes(60, 1000), **known)
+    assert service.state.offset_ms == 0
+    assert service.replicas == usual
+
+
+def test_a_delay_that_leaves_room_is_made_up_for() -> None:
+    service = Service(6)
+    service.run(minutes(20, 1000))
+    usual = service.replicas
+    service.elsewhere_ms = 3.0
+    service.run(minutes(40, 1000))
+    assert service.decisions[-1].feasible
+    assert predicted_p99(TABLE, 1000 / service.ready, 1.0, service.ready) + 3.0 <= SLO
+    assert service.replicas <= math.ceil(1.6 * usual)
+
+
+def test_what_would_make_up_for_a_delay_is_said_where_it_is_too_much() -> None:
+    service = Service(6)
+    service.run(minutes(20, 1000), service_scale=1.0)
+    service.elsewhere_ms = 8.5
+    last = service.run(minutes(28, 1000), service_scale=1.0)
+    assert "replicas would make up for it, but would not take it away" in last.message
+
+
+def test_a_rise_of_the_rate_is_answered_in_spite_of_a_delay_from_elsewhere() -> None:
+    service = Service(6)
+    service.elsewhere_ms = 60.0
+    service.run(minutes(25, 1000), service_scale=1.0)
+    assert not service.decisions[-1].feasible
+    service.run(minutes(5, 2500), service_scale=1.0)
+    assert SIZE.pods_for(2500) <= service.replicas <= 1.3 * SIZE.pods_for(2500 * 1.2)
+
+
+def test_a_queue_that_grows_is_answered_in_spite_of_a_delay_from_elsewhere() -> None:
+    service = Service(6)
+    service.elsewhere_ms = 60.0
+    service.run(minutes(25, 1000))
+    usual = service.replicas
+    for pending in (20_000.0, 40_000.0, 60_000.0):
+        service.read(1000, pending=pending)
+    assert service.replicas >= 1.5 * usual
+
+
+def test_a_latency_that_is_remembered_for_two_minutes_does_not_hide_that_pods_helped() -> None:
+    service = Service(5, slowdown=1.3)
+    service.memory = 8
+    service.run(minutes(60, 1000))
+    after = service.decisions[-1]
+    assert after.feasible
+    assert predicted_p99(TABLE, 1000 / after.replicas, 1.0, after.replicas, 1.3) <= SLO
+
+
+def test_a_queue_that_drains_is_no_evidence() -> None:
+    service = Service(8)
+    service.run(minutes(20, 1000))
+    before = service.replicas
+    for place in range(24):
+        service.read(1000, p99_ms=400.0, pending=max(4000.0 - 200 * place, 0.0))
+    assert service.state.correction == 1.0
+    assert service.state.offset_ms == 0
+    assert service.replicas <= before + 3
+
+
+def test_pods_that_get_no_requests_say_nothing_about_where_latency_is_from() -> None:
+    service = Service(4, Bounds(1, 12))
+    service.run(minutes(20, 1000))
+    # The first four keep all connections, whatever comes beside them.
+    for _ in range(120):
+        service.read(1000, p99_ms=45.0, busiest_rps=400.0)
+    assert service.state.offset_ms == 0
+    assert service.replicas == 12
+    assert "one pod gets" in service.decisions[-1].message
+
+
+def test_what_was_taken_for_a_delay_is_tested_again() -> None:
+    service = Service(5)
+    service.elsewhere_ms = 14.0
+    service.run(minutes(25, 1000))
+    assert not service.decisions[-1].feasible
+    service.elsewhere_ms, service.slowdown = 0.0, 1.4
+    service.run(minutes(150, 1000))
+    assert service.decisions[-1].feasible
+    assert predicted_p99(TABLE, 1000 / service.ready, 1.0, service.ready, 1.4) <= SLO
+
+
+def test_a_p99_however_large_tries_a_few_pods_first() -> None:
+    service = Service(10)
+    service.run(minutes(20, 3000))
+    before = service.replicas
+    service.run(minutes(1, 3000), p99_ms=5000.0)
+    assert before < service.replicas <= math.ceil(1.3 * before)
+
+
 def test_a_maximum_below_the_need_is_said() -> None:
     decision = Service(3, Bounds(1, 3)).read(3000)
     assert decision.replicas == 3
@@ -364,6 +483,9 @@ def test_state_survives_being_written_down() -> None:
     service.run(minutes(30, 1000))
     again = LawState.from_json(json.loads(json.dumps(service.state.to_json())))
     assert again == service.state
+    service.run(minutes(1, 1000), p99_ms=500.0)
+    assert service.state.raised is not None
+    assert LawState.from_json(json.loads(json.dumps(service.state.to_json()))) == service.state
     assert LawState.from_json({**service.state.to_json(), "later": 1}) == service.state
     assert len(json.dumps(service.state.to_json())) < 20_000
 
@@ -387,6 +509,7 @@ NUMBER = st.one_of(st.none(), st.floats(), st.floats(0, 5000))
             p99_age_seconds=st.floats(),
             late_share=NUMBER,
             pending=NUMBER,
+            busiest_rps=NUMBER,
             ca2=NUMBER,
             service_scale=NUMBER,
             cold_start_seconds=st.floats(0, 600),

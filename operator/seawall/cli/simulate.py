@@ -89,11 +89,23 @@ def _add_world(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--canary", type=_percent, default=0.0, metavar="PERCENT", help="one pod in ten is this much slower"
     )
+    parser.add_argument(
+        "--elsewhere", metavar="TIME@AT",
+        help="every request takes so much longer from then on, outside of the pods, such as 14ms@30m",
+    )  # fmt: skip
+    parser.add_argument(
+        "--summary", action="store_true",
+        help="policies see the slowest pod's own p99 of a minute, as Triton's summaries tell it",
+    )  # fmt: skip
     parser.add_argument("--outage", metavar="AT+LENGTH", help="no metrics then, such as 1h+5m")
     parser.add_argument("--burst", metavar="TIMES@AT+LENGTH", help="so many times the rate, such as 4@1h+5m")
     parser.add_argument(
         "--dispatch", choices=("random", "round-robin", "least-request", "p2c"), default="p2c",
         help="how requests reach pods (default: p2c, as Envoy's least-request)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--connections", type=_natural, metavar="N",
+        help="so many at the start, each stays with its pod, new ones as needed (with --dispatch random)",
     )  # fmt: skip
     parser.add_argument(
         "--max-replicas", type=_natural, metavar="N", help="default: twice what the peak needs"
@@ -154,6 +166,8 @@ def _check(args: argparse.Namespace, names: list[str]) -> None:
         raise ValueError("--frontier compares profiles and margins of the policy seawall; leave --policy out")
     if args.frontier and args.plot is not None:
         raise ValueError("--plot shows policies; leave it out with --frontier")
+    if args.connections is not None and args.dispatch != "random":
+        raise ValueError("--connections needs --dispatch random: a gateway spreads requests, not connections")
     if args.seeds < 1:
         raise ValueError("--seeds must be at least 1")
 
@@ -176,11 +190,15 @@ def _order(args: argparse.Namespace, offer: Offer) -> Order:
         if times is not None:
             raise ValueError("--outage takes AT+LENGTH, such as 1h+5m")
         scenario = replace(scenario, outage=(start, length))
+    if args.elsewhere is not None:
+        scenario = replace(scenario, elsewhere=_from(args.elsewhere, trace.seconds))
     order = Order(
         trace=trace,
         profile=offer.profile,
         slo_ms=args.slo,
         dispatch=args.dispatch,
+        summaries=args.summary,
+        connections=args.connections,
         scenario=scenario,
         seeds=tuple(range(args.seed, args.seed + args.seeds)),
         maximum=args.max_replicas,
@@ -215,6 +233,18 @@ def _when(text: str, option: str, seconds: float) -> tuple[float | None, float, 
     if start >= seconds:
         raise ValueError(f"{option} {text!r}: begins after the trace's end at {seconds:g} s")
     return times, start, length
+
+
+def _from(text: str, seconds: float) -> tuple[float, float]:
+    """Milliseconds, and from when in seconds."""
+    length, _, start = text.partition("@")
+    try:
+        more, begin = 1000 * parse_duration(length), parse_duration(start)
+    except ValueError:
+        raise ValueError(f"--elsewhere {text!r}: a time and a start are needed, such as 14ms@30m") from None
+    if begin >= seconds:
+        raise ValueError(f"--elsewhere {text!r}: begins after the trace's end at {seconds:g} s")
+    return more, begin
 
 
 def _behavior(path: Path | None) -> Behavior | None:

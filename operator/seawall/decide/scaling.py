@@ -133,6 +133,7 @@ def _signals(now: float, arm: Arm, memory: Memory) -> Signals:
         p99_age_seconds=max(age, 0.0),
         late_share=reading.late_share,
         pending=reading.pending if fresh else None,
+        busiest_rps=reading.busiest_rps if fresh else None,
         ca2=reading.ca2,
         service_scale=service_scale(memory),
         cold_start_seconds=cold_start(arm, memory),

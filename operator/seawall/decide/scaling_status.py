@@ -173,6 +173,8 @@ def _feasible(now: Situation) -> Condition:
     target = spec.slo.p99 if spec is not None else "the target"
     if decision.feasible:
         return Condition(name, True, "Feasible", f"Enough replicas meet p99 {target} at the present demand")
+    if decision.elsewhere_ms > 0:
+        return Condition(name, False, "LatencyFromElsewhere", decision.message)
     if decision.reason == "Infeasible":
         advice = " Raise spec.slo.p99, or choose a faster accelerator class or compression preset."
         return Condition(name, False, "ServiceTimeAboveSLO", decision.message + advice)

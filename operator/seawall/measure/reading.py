@@ -20,6 +20,8 @@ FRESH_SECONDS = 30.0
 SHORT, LONG = 15.0, 60.0
 FIRST_WINDOW_SECONDS = 9.0
 """Two looks at 5 s: less is no rate."""
+BUSIEST_SECONDS = 45.0
+"""What a pod gets is told from so much of it; requests in a shorter time are luck."""
 GATEWAY_MISSED_SECONDS = 300.0
 """A gateway that carried the traffic is waited for this long before the servers' own word counts instead."""
 
@@ -82,6 +84,7 @@ def read(kept: Kept, now: float, slo_ms: float) -> Reading:
         at=max(known, default=now),
         source=source,
         pending=_pending(view),
+        busiest_rps=_busiest(view),
         ca2=kept.dispersion.index(),
         counts=_counts(kept, source, slo_ms),
         complete=_complete(view),
@@ -221,6 +224,14 @@ def _pending(view: _View) -> float | None:
     told = [view.kept.told[name].pending for name in view.pods.heard if name in view.kept.told]
     known = [pending for pending in told if pending is not None]
     return sum(known) if known else None
+
+
+def _busiest(view: _View) -> float | None:
+    """None while any of them has not been watched for a whole window: what it gets is not known yet."""
+    here = [view.pods.long[name] for name in view.pods.heard if name in view.pods.long]
+    if not here or min(grown.seconds for grown in here) < BUSIEST_SECONDS:
+        return None
+    return max(float(grown.values[0]) / grown.seconds for grown in here)
 
 
 def _counts(kept: Kept, source: Source | None, slo_ms: float) -> Counts:

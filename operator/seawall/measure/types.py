@@ -112,6 +112,8 @@ class Reading:
     late_share: float | None = None
     """of the last minute's requests, failed ones included"""
     pending: float | None = None
+    busiest_rps: float | None = None
+    """answers per second of the pod that gave the most in the last minute"""
     ca2: float | None = None
     counts: Counts = Counts()
     complete: bool = True

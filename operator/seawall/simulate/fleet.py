@@ -10,11 +10,14 @@ from typing import Literal
 import numpy as np
 
 from seawall.simulate import kernel
-from seawall.simulate.kernel import Floats, Setup, State, Words
+from seawall.simulate.layout import Floats, Ints, Setup, State, Words
 from seawall.sizing.profile import Dispatch, PodProfile
 
 CANARY_SHARE = 0.1
 FIRST_NODES = 4096
+MOST_CONNECTIONS = 4096
+SUMMARY_EPOCHS = 5
+"""Triton's summaries forget a fifth of their minute at a time."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,11 @@ class World:
     """between the last request that a pod is given and its end, at least"""
     canary_slower: float = 0.0
     """0.1: one pod in ten, and one at least, takes a tenth longer"""
+    summaries: bool = False
+    """latencies are told by every pod's own sliding p99 and not by a histogram"""
+    connections: int | None = None
+    """opened at the start, to random pods; each stays with its pod and carries one request at a time, and a
+    new one is opened when all of them are taken; None: requests are dispatched one by one"""
 
 
 @dataclass
@@ -64,8 +72,9 @@ def setup_of(world: World, bounds_ms: Sequence[float]) -> Setup:
         queue=profile.max_queue_size or 0,
         overhead=profile.overhead_ms / 1e3,
         slo=world.slo_ms / 1e3,
-        dispatch=kernel.DISPATCHES[world.dispatch],
+        dispatch=kernel.DISPATCHES[world.dispatch] if world.connections is None else kernel.PINNED,
         bucket=_bucket_of_bin(world.slo_ms, bounds_ms),
+        own=int(world.summaries),
     )
 
 
@@ -76,7 +85,7 @@ def bin_edges_ms(slo_ms: float) -> Floats:
     return np.concatenate([linear, linear[-1] * kernel.LOG_STEP ** np.arange(1, kernel.LOG_BINS + 1)])
 
 
-def _bucket_of_bin(slo_ms: float, bounds_ms: Sequence[float]) -> kernel.Ints:
+def _bucket_of_bin(slo_ms: float, bounds_ms: Sequence[float]) -> Ints:
     return np.searchsorted(np.asarray(bounds_ms) * (1 + 1e-9), bin_edges_ms(slo_ms) * (1 - 1e-9))
 
 
@@ -97,6 +106,16 @@ class Fleet:
         for _ in range(replicas):
             self._create(0.0, 0.0)
         self._promote()
+        if world.connections and replicas:
+            opened = min(world.connections, MOST_CONNECTIONS)
+            self.state.pod_of[:opened] = np.random.default_rng([seed, 2]).choice(self._ready, opened)
+            self.state.tally[kernel.OPENED] = opened
+
+    def hinder(self, milliseconds: float) -> None:
+        """From now on every request takes so much longer, and no pod knows of it."""
+        overhead = (self.world.profile.overhead_ms + milliseconds) / 1e3
+        if overhead != self.setup.overhead:
+            self.setup = self.setup._replace(overhead=overhead)
 
     def scale(self, replicas: int) -> None:
         """As a ReplicaSet does: pods that are not ready go first, then the youngest."""
@@ -109,6 +128,7 @@ class Fleet:
                 self.pods.remove(pod)
             else:
                 pod.state, pod.leaves_at = "leaving", self.now + self.world.drain_seconds
+                self.state.pod_of[self.state.pod_of == pod.slot] = -1
         self.spec = replicas
         self._promote()
 
@@ -138,6 +158,24 @@ class Fleet:
     def ready(self) -> int:
         return len(self._ready)
 
+    def served(self, first: int, last: int) -> Ints:
+        """Answers of each ready pod between two scrapes."""
+        return np.asarray(self.state.served[self._ready, first:last].sum(axis=1))
+
+    def summary_p99_ms(self) -> float | None:
+        """The slowest ready pod's own p99, over the 48 to 60 s that a summary remembers."""
+        newest = int(self.now / kernel.EPOCH_SECONDS)
+        slowest = None
+        for slot in self._ready:
+            epochs = self.state.epoch[slot]
+            kept = (epochs > newest - SUMMARY_EPOCHS) & (epochs <= newest)
+            counts = np.cumsum(self.state.summary[slot, kept].sum(axis=0))
+            if counts[-1] > 0:
+                place = int(np.searchsorted(counts, 0.99 * counts[-1], side="left"))
+                p99 = float(bin_edges_ms(self.world.slo_ms)[place])
+                slowest = p99 if slowest is None else max(slowest, p99)
+        return slowest
+
     def starting(self) -> int:
         return sum(1 for pod in self.pods if pod.state == "starting")
 
@@ -159,6 +197,7 @@ class Fleet:
             self._more_slots()
         slow = self._is_slow()
         self.state.slow[slot] = 1.0 + (self.world.canary_slower if slow else 0.0)
+        self.state.epoch[slot] = -1
         self.pods.append(PodRecord(slot, now, ready_at, "starting", slow))
 
     def _is_slow(self) -> bool:
@@ -170,9 +209,10 @@ class Fleet:
         scrapes = int(seconds / kernel.SCRAPE_SECONDS) + 2
         minutes = int(seconds / 60.0) + 2
         size, instances = self.setup.batch + 1, self.setup.instances
+        epochs, bins = (kernel.EPOCHS, kernel.BINS) if self.world.summaries else (1, 1)
         return State(
             words=random_words(seed, 1),
-            tally=np.zeros(6, np.int64),
+            tally=np.zeros(7, np.int64),
             total=np.zeros(3),
             arrival=np.zeros(FIRST_NODES),
             after=np.arange(1, FIRST_NODES + 1, dtype=np.int64),
@@ -195,6 +235,12 @@ class Fleet:
             batch_seconds=np.zeros((scrapes, size)),
             minute=np.zeros(minutes, np.int64),
             minute_good=np.zeros(minutes, np.int64),
+            served=np.zeros((slots, scrapes), np.int64),
+            summary=np.zeros((slots, epochs, bins), np.int64),
+            epoch=np.full((slots, epochs), -1, np.int64),
+            connection=np.full(FIRST_NODES, -1, np.int64),
+            pod_of=np.full(MOST_CONNECTIONS, -1, np.int64),
+            idle_at=np.zeros(MOST_CONNECTIONS),
         )
 
     def _room_for(self, arrivals: int) -> None:
@@ -208,7 +254,8 @@ class Fleet:
         after[-1] = self.state.tally[kernel.FREE]
         self.state.tally[kernel.FREE] = nodes
         arrival = np.concatenate([self.state.arrival, np.zeros(more)])
-        self.state = self.state._replace(arrival=arrival, after=after)
+        connection = np.concatenate([self.state.connection, np.full(more, -1, np.int64)])
+        self.state = self.state._replace(arrival=arrival, after=after, connection=connection)
 
     def _more_slots(self) -> None:
         old = self.state
@@ -220,5 +267,6 @@ class Fleet:
 
         fills = {"first": 0, "last": 0, "waiting": 0, "outstanding": 0, "idle": self.setup.instances}
         grown = {name: longer(name, fill) for name, fill in fills.items()}
-        grown |= {"due": longer("due", np.inf), "until": longer("until", 0), "held": longer("held", 0)}
+        fills = {"until": 0, "held": 0, "served": 0, "summary": 0, "epoch": -1}
+        grown |= {name: longer(name, fill) for name, fill in fills.items()} | {"due": longer("due", np.inf)}
         self.state = old._replace(**grown, slow=np.concatenate([old.slow, np.ones(count)]))  # type: ignore[arg-type]

@@ -10,18 +10,16 @@ then, under the time at which it will end.
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from seawall.simulate.jit import compiled, compiled_inline
+from seawall.simulate.layout import Floats, Ints, Setup, State, Words
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Words = npt.NDArray[np.uint64]
+__all__ = ["Floats", "Ints", "Setup", "State", "Words"]
 
-RANDOM, ROUND_ROBIN, LEAST_REQUEST, P2C = range(4)
+RANDOM, ROUND_ROBIN, LEAST_REQUEST, P2C, PINNED = range(5)
 DISPATCHES = {"random": RANDOM, "round-robin": ROUND_ROBIN, "least-request": LEAST_REQUEST, "p2c": P2C}
 
 SCRAPE_SECONDS = 5.0
@@ -31,54 +29,13 @@ LOG_STEP = 1.02
 LOG_BINS = 700
 FASTEST = 0.3  # of its mean: no batch is drawn faster
 BINS = LINEAR_BINS + LOG_BINS
+EPOCH_SECONDS = 12.0
+EPOCHS = 16
+"""Kept of a pod's own latencies: more than are read, since a batch is recorded when it starts."""
 
 # Places in `tally` and in `total`.
-FREE, TURN, REJECTED, UNSERVED, OFFERED, GOOD = range(6)
+FREE, TURN, REJECTED, UNSERVED, OFFERED, GOOD, OPENED = range(7)
 ARRIVED, DEPARTED, LATENCY = range(3)
-
-
-class Setup(NamedTuple):
-    """What stays the same during a run."""
-
-    mean: Floats  # seconds, by batch size
-    std: Floats
-    batch: int
-    instances: int
-    delay: float
-    queue: int  # most that may wait in a pod; 0: no bound
-    overhead: float
-    slo: float
-    dispatch: int
-    bucket: Ints  # of the scraped histogram, by bin
-
-
-class State(NamedTuple):
-    """What a run changes. Pods are slots of the first axis; waiting requests are nodes of linked lists."""
-
-    words: Words  # random state of dispatching and serving
-    tally: Ints
-    total: Floats
-    arrival: Floats  # by node
-    after: Ints  # by node
-    first: Ints  # by pod
-    last: Ints
-    waiting: Ints
-    outstanding: Ints
-    idle: Ints
-    due: Floats  # next event by pod
-    until: Floats  # by pod and instance
-    held: Ints
-    slow: Floats  # factor on service times, by pod
-    histogram: Ints  # by bin
-    scraped: Ints  # by scrape and bucket
-    ended: Ints  # by scrape
-    busy: Floats  # by scrape
-    offered: Ints  # by second
-    refused: Ints  # by second
-    batches: Ints  # by scrape and size
-    batch_seconds: Floats
-    minute: Ints  # offered, by minute
-    minute_good: Ints
 
 
 @compiled_inline
@@ -128,17 +85,28 @@ def _bin(latency: float, slo: float) -> int:
 
 
 @compiled_inline
+def _turn(state: State, pod: int, epoch: int) -> int:
+    """Where this epoch of a pod's own latencies is kept; what was there is too old."""
+    turn = epoch % EPOCHS
+    if state.epoch[pod, turn] != epoch:
+        state.epoch[pod, turn] = epoch
+        state.summary[pod, turn, :] = 0
+    return turn
+
+
+@compiled_inline
 def _start(setup: Setup, state: State, pod: int, now: float, drift: float) -> None:
     """An idle instance takes a batch."""
     batch, bucket, mean = setup.batch, setup.bucket, setup.mean
-    overhead, slo, std = setup.overhead, setup.slo, setup.std
-    after, arrival, batch_seconds = state.after, state.arrival, state.batch_seconds
-    batches, busy, ended = state.batches, state.busy, state.ended
-    first, held, histogram = state.first, state.held, state.histogram
-    idle, minute_good, scraped = state.idle, state.minute_good, state.scraped
-    slow, tally, total = state.slow, state.tally, state.total
-    until, waiting, words = state.until, state.waiting, state.words
-    place = 0
+    overhead, slo, std, after = setup.overhead, setup.slo, setup.std, state.after
+    arrival, batches, batch_seconds = state.arrival, state.batches, state.batch_seconds
+    busy, ended, first, served = state.busy, state.ended, state.first, state.served
+    held, histogram, idle = state.held, state.histogram, state.idle
+    minute_good, scraped, slow = state.minute_good, state.scraped, state.slow
+    tally, total, until = state.tally, state.total, state.until
+    waiting, words, connection = state.waiting, state.words, state.connection
+    idle_at, summary = state.idle_at, state.summary
+    pinned, own, place = setup.dispatch == PINNED, setup.own > 0, 0
     while held[pod, place] > 0:
         place += 1
     size = min(waiting[pod], batch)
@@ -150,6 +118,7 @@ def _start(setup: Setup, state: State, pod: int, now: float, drift: float) -> No
     seconds *= drift * slow[pod]
     end = now + seconds
     scrape = min(int(end / SCRAPE_SECONDS), len(ended) - 1)
+    turn = _turn(state, pod, int(end / EPOCH_SECONDS)) if own else 0
     node = first[pod]
     for _ in range(size):
         came = arrival[node]
@@ -158,16 +127,20 @@ def _start(setup: Setup, state: State, pod: int, now: float, drift: float) -> No
         histogram[place_in] += 1
         scraped[scrape, bucket[place_in]] += 1
         total[LATENCY] += latency
+        if own:
+            summary[pod, turn, place_in] += 1
+        if pinned and connection[node] >= 0:
+            idle_at[connection[node]] = end + overhead
         if latency <= slo:
             tally[GOOD] += 1
             minute_good[int(came / 60.0)] += 1
         following = after[node]
-        after[node] = tally[FREE]
-        tally[FREE] = node
+        after[node], tally[FREE] = tally[FREE], node
         node = following
     first[pod] = node
     waiting[pod] -= size
     ended[scrape] += size
+    served[pod, scrape] += size
     busy[scrape] += seconds
     batches[scrape, size] += 1
     batch_seconds[scrape, size] += seconds
@@ -227,7 +200,7 @@ def _choose(setup: Setup, state: State, ready: Any, now: float, drift: float) ->
     due, outstanding = state.due, state.outstanding
     pods = len(ready)
     first_place, other_place, seen = 0, 0, 1
-    if dispatch in (RANDOM, P2C):
+    if dispatch in (RANDOM, P2C, PINNED):
         first_place = int(_draw(words) * pods)
         if dispatch == P2C and pods > 1:
             seen = 2
@@ -255,6 +228,37 @@ def _choose(setup: Setup, state: State, ready: Any, now: float, drift: float) ->
     return int(chosen)
 
 
+@compiled_inline
+def _connection(setup: Setup, state: State, ready: Any, now: float, drift: float) -> int:
+    """An open connection that is idle, any of them; where there is none a new one, to any ready pod.
+
+    -1 where no more can be opened: that request comes alone.
+    """
+    words, tally, due = state.words, state.tally, state.due
+    pod_of, idle_at = state.pod_of, state.idle_at
+    for pod in ready:
+        if due[pod] <= now:
+            _advance(setup, state, pod, now, drift)
+    opened = tally[OPENED]
+    free = np.int64(-1)
+    start = int(_draw(words) * opened)
+    for step in range(opened):
+        place = start + step
+        if place >= opened:
+            place -= opened
+        if idle_at[place] <= now:
+            if pod_of[place] >= 0:
+                return int(place)
+            free = np.int64(place)
+    if free < 0:
+        if opened == len(pod_of):
+            return -1
+        free = np.int64(opened)
+        tally[OPENED] = opened + 1
+    pod_of[free] = ready[int(_draw(words) * len(ready))]
+    return int(free)
+
+
 @compiled
 def serve(setup: Setup, state: State, ready: Any, arrivals: Any, end: float, drift: float) -> None:
     """These arrivals, in order, and everything in the ready pods up to `end`."""
@@ -263,7 +267,8 @@ def serve(setup: Setup, state: State, ready: Any, arrivals: Any, end: float, dri
     first, idle, last = state.first, state.idle, state.last
     minute, offered, outstanding = state.minute, state.offered, state.outstanding
     refused, tally, total = state.refused, state.tally, state.total
-    waiting = state.waiting
+    waiting, connection = state.waiting, state.connection
+    pinned = setup.dispatch == PINNED
     for came in arrivals:
         minute[int(came / 60.0)] += 1
         offered[int(came)] += 1
@@ -272,7 +277,10 @@ def serve(setup: Setup, state: State, ready: Any, arrivals: Any, end: float, dri
             tally[UNSERVED] += 1
             refused[int(came)] += 1
             continue
-        pod = _choose(setup, state, ready, came, drift)
+        line = -1
+        if pinned:
+            line = _connection(setup, state, ready, came, drift)
+        pod = state.pod_of[line] if line >= 0 else _choose(setup, state, ready, came, drift)
         if queue > 0 and waiting[pod] >= queue and idle[pod] == 0:
             tally[REJECTED] += 1
             refused[int(came)] += 1
@@ -280,6 +288,10 @@ def serve(setup: Setup, state: State, ready: Any, arrivals: Any, end: float, dri
         node = tally[FREE]
         tally[FREE] = after[node]
         arrival[node] = came
+        if pinned:
+            connection[node] = line
+            if line >= 0:
+                state.idle_at[line] = np.inf
         if waiting[pod] == 0:
             first[pod] = node
         else:

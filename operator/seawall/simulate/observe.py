@@ -44,11 +44,15 @@ class Gauges:
     waiting: list[int] = field(default_factory=list)
     ready: list[int] = field(default_factory=list)
     request_seconds: list[float] = field(default_factory=list)
+    summary_ms: list[float | None] = field(default_factory=list)
+    """the slowest pod's own p99; only where pods tell summaries"""
 
     def write(self, fleet: Fleet) -> None:
         self.waiting.append(fleet.waiting())
         self.ready.append(fleet.ready())
         self.request_seconds.append(fleet.request_seconds())
+        if fleet.world.summaries:
+            self.summary_ms.append(fleet.summary_p99_ms())
 
 
 @dataclass
@@ -89,6 +93,9 @@ class View:
         return self.fleet.request_seconds()
 
     def p99_ms(self, window: float = 60.0) -> float | None:
+        """Of all requests together; a summary has its own window, and is the slowest pod's."""
+        if self.fleet.world.summaries:
+            return self.gauges.summary_ms[self.scrapes - 1] if self.scrapes else None
         return quantile(self.fleet.bounds_ms, self._sum(self.fleet.state.scraped, window), 0.99)
 
     def rate(self, window: float) -> float | None:
@@ -101,13 +108,22 @@ class View:
         return self.fleet.state.offered[max(0, end - int(window)) : end]
 
     def late_share(self, window: float = 60.0) -> float | None:
-        """Share of requests that missed the SLO or were refused."""
+        """Share of requests that missed the SLO or were refused; no summary tells it."""
+        if self.fleet.world.summaries:
+            return None
         counts = self._sum(self.fleet.state.scraped, window)
         end = int(self.scrapes * SCRAPE_SECONDS)
         refused = int(self.fleet.state.refused[max(0, end - int(window)) : end].sum())
         total = int(counts.sum()) + refused
         edge = self.fleet.bounds_ms.index(self.fleet.world.slo_ms) + 1
         return None if total == 0 else 1.0 - int(counts[:edge].sum()) / total
+
+    def busiest_rps(self, window: float = 60.0) -> float | None:
+        """Answers per second of the pod that gives the most of them."""
+        first, last = self._slots(window)
+        if last == first or not self.ready:
+            return None
+        return float(self.fleet.served(first, last).max()) / ((last - first) * SCRAPE_SECONDS)
 
     def completed(self, window: float) -> int:
         return int(self._sum(self.fleet.state.ended, window))

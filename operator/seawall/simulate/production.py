@@ -56,6 +56,7 @@ class Seawall:
             p99_age_seconds=view.age,
             late_share=view.late_share(60.0) if fresh else None,
             pending=float(view.waiting()) if fresh else None,
+            busiest_rps=view.busiest_rps(60.0) if fresh else None,
             service_scale=self.calibration.scale if self.calibration.trusted else None,
             cold_start_seconds=self.briefing.profile.cold_start_seconds,
         )

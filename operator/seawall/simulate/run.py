@@ -41,12 +41,23 @@ class Scenario:
     outage: tuple[float, float] | None = None
     """start and length, in seconds: no metrics arrive"""
     canary_slower: float = 0.0
+    elsewhere: tuple[float, float] | None = None
+    """milliseconds, and seconds from when on: so much longer takes every request, outside of all pods"""
 
     def drift_at(self, now: float, seconds: float) -> float:
         return 1.0 + self.drift if now >= self.drift_from(seconds) else 1.0
 
     def drift_from(self, seconds: float) -> float:
         return 0.25 * seconds
+
+    def elsewhere_at(self, now: float) -> float:
+        return self.elsewhere[0] if self.elsewhere is not None and now >= self.elsewhere[1] else 0.0
+
+    def next_edge(self, now: float, seconds: float) -> float:
+        """When something begins that a slice of time may not reach across."""
+        edges = [self.drift_from(seconds)] if self.drift else []
+        edges += [self.elsewhere[1]] if self.elsewhere is not None else []
+        return min((edge for edge in edges if edge > now), default=np.inf)
 
     def truth(self, profile: PodProfile) -> PodProfile:
         return profile.scaled(1.0 + self.profile_error)
@@ -98,8 +109,9 @@ def simulate(
     tick, scrape = policy.sync, SCRAPE_SECONDS
     end = trace.seconds
     while fleet.now < end:
-        until = min(tick, scrape, fleet.next_change(), end, _drift_edge(scenario, fleet.now, end))
+        until = min(tick, scrape, fleet.next_change(), end, scenario.next_edge(fleet.now, end))
         drift = scenario.drift_at(fleet.now, end)
+        fleet.hinder(scenario.elsewhere_at(fleet.now))
         fleet.run(arrivals.between(fleet.now, until), until, drift)
         if until >= scrape:
             gauges.write(fleet)
@@ -115,11 +127,6 @@ def simulate(
     paid = fleet.pod_seconds
     fleet.run(np.empty(0), end + GRACE_SECONDS, scenario.drift_at(end, end))
     return _result(trace, fleet, gauges, decisions, paid)
-
-
-def _drift_edge(scenario: Scenario, now: float, seconds: float) -> float:
-    edge = scenario.drift_from(seconds)
-    return edge if scenario.drift and now < edge else np.inf
 
 
 def _known(now: float, scenario: Scenario) -> int:

@@ -40,6 +40,10 @@ class Order:
     profile: PodProfile
     slo_ms: float
     dispatch: Dispatch = "p2c"
+    summaries: bool = False
+    """policies are told the slowest pod's own p99"""
+    connections: int | None = None
+    """that stay with their pods, see World"""
     scenario: Scenario = field(default_factory=Scenario)
     seeds: tuple[int, ...] = (0,)
     maximum: int | None = None
@@ -95,6 +99,8 @@ def run_study(
         dispatch=order.dispatch,
         cold_start_seconds=order.profile.cold_start_seconds,
         canary_slower=order.scenario.canary_slower,
+        summaries=order.summaries,
+        connections=order.connections,
     )
     everyone = list(dict.fromkeys(["clairvoyant", *names]))
     done, total = 0, len(everyone) * len(order.seeds)

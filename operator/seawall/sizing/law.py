@@ -10,19 +10,21 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from seawall.sizing import feedback, govern
-from seawall.sizing.capacity import CapacityTable, LoadRatio, Sizing, late_share, predicted_p99, sizing
+from seawall.sizing import feedback, govern, proof
+from seawall.sizing.capacity import CapacityTable, Sizing, late_share, predicted_p99, sizing
 from seawall.sizing.forecast import forecast, learn, observe
-from seawall.sizing.state import Bounds, Decision, LawSettings, LawState, Signals, Terms
+from seawall.sizing.state import Bounds, Decision, LawSettings, LawState, Seen, Signals, Terms
 from seawall.sizing.words import Story, count, describe
 
 MOST_RPS = 1e9
 MOST_MS = 1e7
-FUTILE_READINGS = 3
+LEAST_MS = 1e-3
 PACED = 1.0
 """The variability that pods are sized for: Poisson. What can be counted is the dispersion over seconds, and a
 rate that changes from minute to minute raises it to 100 without a pod carrying less: sizing by it cost 40 %
 on public traces. Arrivals that come in clumps show in the p99 and are answered by its correction."""
+AIM = 0.98
+"""Of the SLO, with such a delay."""
 STABLE_SHARE = 0.7
 """Where no number of pods meets the SLO, this share of what a pod can do at all keeps its queue short."""
 
@@ -48,7 +50,8 @@ class _View:
     slo_ms: float
     reading: _Reading
     size: Sizing
-    load: LoadRatio | None
+    seen: Seen | None
+    """without a usable p99 there is none"""
 
 
 def decide(
@@ -70,15 +73,15 @@ def decide(
     margin = max(settings.margin, settings.blind_margin if blind else 0.0)
     size = sizing(table, slo_ms, margin, PACED, reading.scale)
     before = state
-    state = feedback.rescale(state, table, slo_ms, PACED, reading.scale, signals.ready)
+    state = feedback.rescale(state, table, slo_ms, PACED, reading.scale, signals)
     state = observe(state, signals, reading.level, reading.short, settings)
-    state, load = _consider_p99(state, signals, reading, table, slo_ms, settings)
+    state = feedback.backlog(state, reading.pending, reading.level, signals, table.batch)
+    state, seen = _consider_p99(state, signals, reading, table, slo_ms, settings)
     violated = _outcome(state, signals, reading, table, slo_ms, size)
     state = learn(state, before, signals, violated, table, size, settings)
-    state = feedback.backlog(state, reading.pending, signals.ready, table.batch)
     if reading.level > 0:
         state = replace(state, busy_at=signals.now)
-    view = _View(table, slo_ms, reading, size, load)
+    view = _View(table, slo_ms, reading, size, seen)
     return _settle(bounds, signals, state, settings, view)
 
 
@@ -124,13 +127,24 @@ def _consider_p99(
     table: CapacityTable,
     slo_ms: float,
     settings: LawSettings,
-) -> tuple[LawState, LoadRatio | None]:
+) -> tuple[LawState, Seen | None]:
     if reading.p99_ms is None or signals.ready == 0:
         return replace(state, evidence=()), None
-    seen = feedback.look(state, signals, reading.p99_ms, table, slo_ms, PACED, reading.scale)
-    size = sizing(table, slo_ms, 0.0, PACED, reading.scale)
-    state = feedback.correct(state, seen, reading.p99_ms, slo_ms, size, settings, signals.ready)
-    return replace(state, p99_seen=signals.now), seen.load
+    floor = _floor(table, reading)
+    state = proof.bounded(state, reading.p99_ms, slo_ms, floor, signals)
+    p99 = max(reading.p99_ms - state.offset_ms, LEAST_MS)
+    seen = feedback.look(state, signals, p99, table, slo_ms, PACED, reading.scale)
+    state = feedback.correct(state, seen, p99, slo_ms, table, signals, settings)
+    return replace(state, p99_seen=signals.now), seen
+
+
+def _floor(table: CapacityTable, reading: _Reading) -> float:
+    return predicted_p99(table, 0.0, PACED, max(table.pods), reading.scale)
+
+
+def _elsewhere(state: LawState, reading: _Reading, slo_ms: float) -> float:
+    """The delay that keeps the p99 above the SLO, if one does."""
+    return state.offset_ms if reading.p99_ms is None or reading.p99_ms > slo_ms else 0.0
 
 
 def _outcome(
@@ -143,6 +157,8 @@ def _outcome(
     nominal = sizing(table, slo_ms, 0.0, PACED).rps(ready)
     late = late_share(table, ratio * nominal, PACED, ready) if math.isfinite(ratio) else 1.0
     violated = ratio > 1 if reading.p99_ms is None else reading.p99_ms > slo_ms
+    if _elsewhere(state, reading, slo_ms) > 0:  # room for errors of the forecast would not shorten it
+        return late, float(ratio > 1)
     if reading.late is not None:
         late, violated = reading.late, reading.late > 0.01
     return late, float(violated)
@@ -152,10 +168,12 @@ def _settle(
     bounds: Bounds, signals: Signals, state: LawState, settings: LawSettings, view: _View
 ) -> tuple[Decision, LawState]:
     """From the terms to a number within the bounds, and to the sentence that explains it."""
-    table, size, reading = view.table, view.size, view.reading
+    table, size, reading, seen = view.table, view.size, view.reading, view.seen
+    late = reading.p99_ms is not None and reading.p99_ms > view.slo_ms
     expected = forecast(state, settings)
-    futile = state.futile >= FUTILE_READINGS
-    terms = _terms(expected.demand, state, view, settings, futile)
+    terms, enough = _terms(expected.demand, state, view, settings)
+    made_up = enough is not None and enough <= terms.feedback
+    elsewhere = 0.0 if made_up else _elsewhere(state, reading, view.slo_ms)
     wanted = max(terms.feed_forward, terms.feedback, terms.backlog)
     idle = state.busy_at is None or signals.now - state.busy_at > settings.idle_seconds
     if bounds.min_replicas == 0 and idle and reading.level == 0 and signals.complete:
@@ -169,40 +187,54 @@ def _settle(
 
     replicas, state = govern.govern(within, current, fits, signals, state, settings)
     replicas = min(max(replicas, bounds.min_replicas), bounds.max_replicas)
-    p99 = _predict(table, rate, replicas, reading)
-    feasible = size.feasible and not futile and wanted <= bounds.max_replicas
+    p99 = _predict(table, rate, replicas, reading, state.offset_ms)
+    feasible = size.feasible and elsewhere == 0 and wanted <= bounds.max_replicas
     story = Story(
         slo_ms=view.slo_ms, current=current, replicas=replicas, wanted=wanted, terms=terms, bounds=bounds,
         demand_rps=expected.demand, rate_rps=reading.level, capacity_rps=size.rps(max(replicas, 1)),
         recurring=expected.recurring, correction=state.correction, pending=state.pending,
-        floor_ms=predicted_p99(table, 0.0, PACED, max(table.pods), reading.scale),
-        p99_ms=reading.p99_ms, futile=futile, reachable=size.feasible,
+        floor_ms=_floor(table, reading), p99_ms=reading.p99_ms, elsewhere_ms=elsewhere,
+        enough=enough, reachable=size.feasible,
+        uneven=seen.imbalance if seen is not None and seen.uneven and late else None,
     )  # fmt: skip
     reason, message = describe(story)
     decision = Decision(
-        replicas=replicas, reason=reason, terms=terms, load_ratio=view.load.ratio if view.load else None,
+        replicas=replicas, reason=reason, terms=terms, load_ratio=seen.load.ratio if seen else None,
         demand_rps=expected.demand, capacity_rps=size.rps(max(replicas, 1)), predicted_p99_ms=p99,
-        feasible=feasible, message=message,
+        feasible=feasible, message=message, elsewhere_ms=elsewhere,
     )  # fmt: skip
     return decision, replace(state, target=replicas)
 
 
-def _terms(demand: float, state: LawState, view: _View, settings: LawSettings, futile: bool) -> Terms:
+def _made_up_for(demand: float, state: LawState, view: _View) -> int | None:
+    """Pods fast enough for the SLO to hold in spite of a delay from elsewhere; None where there are none."""
+    aim = AIM * view.slo_ms - state.offset_ms
+    size = sizing(view.table, aim, 0.0, PACED, view.reading.scale)
+    return size.pods_for(demand) if size.feasible else None
+
+
+def _terms(demand: float, state: LawState, view: _View, settings: LawSettings) -> tuple[Terms, int | None]:
+    """And the pods that would make up for a delay from elsewhere, which are had where they cost little."""
     size, reading = view.size, view.reading
     if not size.feasible:
         steady = view.table.limit_rps / reading.scale * STABLE_SHARE
         pods = max(1, math.ceil(demand / steady))
-        return Terms(pods, pods, pods)
+        return Terms(pods, pods, pods), None
     ahead = size.pods_for(demand)
-    corrected = ahead if futile else size.pods_for(demand * state.correction)
+    corrected = size.pods_for(demand * state.correction)
+    enough = _made_up_for(demand * state.correction, state, view) if state.offset_ms > 0 else None
+    if enough is not None and corrected < enough <= max(proof.ROOM * corrected, corrected + 1):
+        corrected = enough
     behind = 0
-    if state.growing >= 2 and not futile:
+    if state.growing >= 2:
         now = size.pods_for(reading.level * state.correction)
         behind = now + math.ceil(state.pending / (size.rps(now) * settings.drain_seconds))
-    return Terms(ahead, corrected, behind)
+    return Terms(ahead, corrected, behind), enough
 
 
-def _predict(table: CapacityTable, rate: float, replicas: int, reading: _Reading) -> float | None:
+def _predict(
+    table: CapacityTable, rate: float, replicas: int, reading: _Reading, offset_ms: float
+) -> float | None:
     if replicas == 0:
         return None
-    return predicted_p99(table, rate / replicas, PACED, replicas, reading.scale)
+    return offset_ms + predicted_p99(table, rate / replicas, PACED, replicas, reading.scale)

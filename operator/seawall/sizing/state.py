@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
+from seawall.sizing.capacity import LoadRatio
+
 Reason = Literal[
     "Demand", "Latency", "Backlog", "Stable", "NoData", "Infeasible", "MinReplicas", "MaxReplicas", "Idle"
 ]
@@ -41,6 +43,8 @@ class Signals:
     """share of the last minute's requests that missed the SLO or failed"""
     pending: float | None = None
     """requests waiting in all pods together"""
+    busiest_rps: float | None = None
+    """answers per second of the pod that gave the most in the last minute, by its own count"""
     ca2: float | None = None
     """index of dispersion of the arrivals; pods are not sized by it, see `PACED` in law.py"""
     service_scale: float | None = None
@@ -123,6 +127,8 @@ class Decision:
     """at the decided replicas and the present rate; inf beyond stability"""
     feasible: bool
     message: str
+    elsewhere_ms: float = 0.0
+    """of the p99, where it is above the SLO: a delay that no pod takes away"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +145,20 @@ class Level:
     """such a rise is due, and larger than all that came"""
     replicas: int = 0
     """what was decided then"""
+
+
+@dataclass(frozen=True, slots=True)
+class Raise:
+    """What was seen when the correction was raised without proof."""
+
+    at: float
+    counted: float
+    """requests per second of the busiest pod"""
+    p99_ms: float
+    ready: int
+    scale: float
+    limit: float
+    """the largest correction until it has helped"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,11 +181,32 @@ class LawState:
     """how much heavier the load is than counted, by the observed p99 (kappa)"""
     scale: float = 1.0
     """the last service_scale that was measured"""
+    slowed_at: float | None = None
+    """when batches were last measured slower than before"""
     evidence: tuple[float, ...] = ()
     futile: int = 0
     """consecutive readings above the SLO at so little load that no pod can help"""
+    proven: float = 1.0
+    """the correction up to which pods have been seen to help"""
+    proven_at: float | None = None
+    raised: Raise | None = None
+    """a raise beyond that, until it is known whether it helped"""
+    verdict: int = 0
+    """readings running that say it did; below 0: that it did not"""
+    undecided: int = 0
+    """readings running that could not tell, although each pod had less to do"""
+    offset_ms: float = 0.0
+    """part of the p99 that is from elsewhere than the pods and their load"""
+    excess: tuple[float, ...] = ()
+    """the same, as the last steady readings say"""
+    retry_at: float | None = None
+    retries: int = 0
     pending: float = 0.0
     growing: int = 0
+    drained_at: float | None = None
+    """when a long queue was last seen to become shorter"""
+    wait_ms: float = 0.0
+    """mean wait in the queues, by Little's law, smoothed"""
     p99_seen: float | None = None
     busy_at: float | None = None
     target: int | None = None
@@ -186,11 +227,39 @@ class LawState:
             Level(**{k: _tuples(v) for k, v in entry.items() if k in levels})
             for entry in document.get("recent", ())
         )
-        return replace(state, recent=recent)
+        raised = document.get("raised")
+        return replace(state, recent=recent, raised=Raise(**raised) if raised is not None else None)
 
 
 def _tuples(value: Any) -> Any:
     return tuple(_tuples(v) for v in value) if isinstance(value, list | tuple) else value
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The observed p99 beside what the model says about the same minute."""
+
+    load: LoadRatio
+    counted: float
+    """requests per second and ready pod, at their highest in the window"""
+    hottest: float
+    """the same of the busiest pod"""
+    ready: int
+    expected_ms: float
+    plain_ms: float
+    """what the model says of the busiest pod without what is not proven"""
+    weight: float
+    """how much heavier the counted load must be to explain the p99; 1 is exactly as counted"""
+    steady: bool
+    """the p99 belongs to this rate and to these pods"""
+    settled: bool
+    """and so it did a whole window ago already, and no queue was long meanwhile"""
+    imbalance: float
+    """what the busiest pod gets, as a multiple of the mean"""
+    uneven: bool
+    """so much that connections must be what decides"""
+    queued: bool
+    """requests wait in the pods' own queues, beyond doubt"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,22 +23,34 @@ class Story:
     pending: float
     floor_ms: float
     p99_ms: float | None
-    futile: bool
+    elsewhere_ms: float
+    """of the p99, where that is above the SLO: a delay that no pod takes away"""
+    enough: int | None
+    """replicas with which the SLO would hold in spite of it"""
     reachable: bool
+    uneven: float | None
+    """what the busiest pod gets, as a multiple of the mean, where that keeps the SLO from being met"""
 
 
 def describe(story: Story) -> tuple[Reason, str]:
+    reason, message = _described(story)
+    if story.uneven is not None:
+        message += (
+            f" But one pod gets {story.uneven:.1f} times the mean: connections stay with the pods that they"
+            " were opened to, and only new ones reach new pods."
+        )
+    return reason, message
+
+
+def _described(story: Story) -> tuple[Reason, str]:
     if not story.reachable:
         return "Infeasible", (
             f"p99 {story.slo_ms:g} ms cannot be met: even without load a request takes"
             f" {story.floor_ms:.1f} ms at p99. {count(story.replicas)} keep the queue short;"
             " more would not be faster."
         )
-    if story.futile:
-        return "Infeasible", (
-            f"p99 is {story.p99_ms or 0:.1f} ms, above {story.slo_ms:g} ms, although the pods are"
-            " nearly idle: more replicas cannot help, so none are added for it."
-        )
+    if story.elsewhere_ms > 0:
+        return "Infeasible", _from_elsewhere(story)
     if story.wanted > story.bounds.max_replicas:
         return "MaxReplicas", (
             f"{count(story.wanted)} would be needed for {_why(story)}, and maxReplicas is"
@@ -54,6 +66,18 @@ def describe(story: Story) -> tuple[Reason, str]:
     return _winner(story), (
         f"{verb} from {story.current} to {story.replicas} for {_why(story)};"
         f" one pod carries {story.capacity_rps:.0f} requests/s within {story.slo_ms:g} ms."
+    )
+
+
+def _from_elsewhere(story: Story) -> str:
+    now = f"p99 is {story.p99_ms:.1f} ms" if story.p99_ms is not None else "p99 was last"
+    room = "more replicas cannot help, so none are added for it"
+    if story.enough is not None:
+        room = f"{count(story.enough)} would make up for it, but would not take it away, so none are added"
+    return (
+        f"{now}, above {story.slo_ms:g} ms, and {story.elsewhere_ms:.1f} ms of it come from elsewhere than"
+        f" the pods and their load: {room}. Look at the network, the gateway, and what else runs on the"
+        f" nodes. {count(story.wanted)} would do for the load alone."
     )
 
 
