@@ -29,7 +29,7 @@ SERVICE_COLUMNS = [
     column("P99", ".status.slo.p99"),
     column("ATTAINED", ".status.slo.attainment"),
     column("REPLICAS", ".status.replicas", "integer"),
-    column("CANARY", ".status.rollout.observedWeight", "integer"),
+    column("CANARY", ".status.rollout.desiredWeight", "integer"),
     column("READY", f"{READY}.status"),
     AGE,
     column("REASON", f"{READY}.reason", priority=1),

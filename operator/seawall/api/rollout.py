@@ -6,13 +6,59 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from seawall.api.fields import Model, Number, ObjectName, Span, checked, rule
+from seawall.api.analysis import Analysis, AnalysisTime, FailurePolicy, Level
+from seawall.api.fields import Model, ObjectName, Rule, Span, checked, rule
 
-AnalysisTime = Annotated[str, Span("1s", "168h", "20m")]
-Limit = Annotated[str, Number("0", "1", "0.01")]
-Level = Annotated[str, Number("0.000001", "0.5", "0.01")]
-Ratio = Annotated[str, Number("1", "1000", "1.25")]
 Metric = Literal["top1", "cosine", "relative-error"]
+
+INDEXES = str(list(range(20)))
+ROUTED = (
+    "(has(self.routing) || (has(self.rollout.traffic) && "
+    "(has(self.rollout.traffic.httpRoute) || has(self.rollout.traffic.grpcRoute))))"
+)
+DIRECT = f"(has(self.rollout.strategy) ? self.rollout.strategy == 'Direct' : !{ROUTED})"
+RULES_OF_SPEC: tuple[Rule, ...] = (
+    rule(
+        f"!has(self.rollout) || !has(self.rollout.strategy) || self.rollout.strategy != 'Canary' || {ROUTED}",
+        "strategy Canary splits the traffic: set spec.routing, or name a route in rollout.traffic; "
+        "BlueGreen needs neither",
+        ".rollout.strategy",
+    ),
+    rule(
+        f"!has(self.rollout) || !{DIRECT} || !((has(self.rollout.steps) && "
+        "size(self.rollout.steps) > 0) || has(self.rollout.analysis) || "
+        "has(self.rollout.failurePolicy) || has(self.rollout.rollbackWindow))",
+        "steps, analysis, failurePolicy and rollbackWindow mean nothing with strategy Direct, the default "
+        "of a service without routes; choose BlueGreen or Canary",
+        ".rollout.strategy",
+    ),
+    rule(
+        "!has(self.routing) || !has(self.rollout) || !has(self.rollout.traffic) || "
+        "!(has(self.rollout.traffic.httpRoute) || has(self.rollout.traffic.grpcRoute))",
+        "routes are made from spec.routing or named here, not both",
+        ".rollout.traffic",
+    ),
+    rule(
+        "has(self.routing) || !has(self.rollout) || !has(self.rollout.steps) || "
+        "!self.rollout.steps.exists(s, has(s.shadow))",
+        "a shadow step copies requests in a route of the operator's making: set spec.routing; of a route "
+        "that is named in rollout.traffic nothing but weights is changed",
+        ".rollout.steps",
+    ),
+)
+"""Of rollout and routing together, for the spec that holds both."""
+
+
+def in_order(condition: str) -> str:
+    """CEL: what holds of every two steps i and j of which i comes first. The language knows no index."""
+    return (
+        f"!has(self.steps) || {INDEXES}.all(i, {INDEXES}.all(j, "
+        f"i >= j || j >= size(self.steps) || {condition}))"
+    )
+
+
+def is_number(step: str) -> str:
+    return f"(has(self.steps[{step}].weight) && type(self.steps[{step}].weight) == int)"
 
 
 class GoldenSet(Model):
@@ -25,31 +71,44 @@ class GoldenSet(Model):
     )
     config_map_ref: ObjectName | None = Field(None, description="ConfigMap in the service's namespace.")
     pvc: ObjectName | None = Field(None, description="PersistentVolumeClaim in the service's namespace.")
-    size: int | None = Field(None, ge=1, le=1_000_000, description="How many of its inputs to use.")
+    size: int | None = Field(
+        None, ge=1, le=1_000_000, description="How many of its inputs to use; all if absent."
+    )
 
 
 class QualityStep(Model):
     """Compares the answers of both revisions before any traffic moves."""
 
     golden_set: GoldenSet
-    metric: Metric | None = Field(None, description="How answers are compared.")
-    max_disagreement: Limit | None = Field(
-        None, description='Largest share of answers that may differ, such as "0.01".'
+    metric: Metric | None = Field(
+        None, description="How answers are compared; by the kind of the outputs if absent."
+    )
+    max_disagreement: Level | None = Field(
+        None,
+        description="Largest share of answers that may differ; the floor of disagreement if absent.",
     )
 
 
 class ShadowStep(Model):
-    """Sends copies of live requests to the candidate; its answers are thrown away."""
+    """Puts copies of live requests to both revisions and compares the answers; clients get none of them."""
 
-    percent: int = Field(ge=1, le=100, description="Share of requests that are copied.")
-    duration: AnalysisTime = Field(description="How long the copies are sent.")
+    percent: int = Field(ge=1, le=100, description="Share of the HTTP requests that are compared.")
+    duration: AnalysisTime = Field(description="How long answers are compared.")
+    max_disagreement: Level | None = Field(
+        None,
+        description="Largest share of answers that may differ; the floor of disagreement if absent.",
+    )
 
 
 class Analyze(Model):
     """What a weight needs before the next step."""
 
-    min_requests: int | None = Field(None, ge=1, le=100_000_000, description="Requests to see at least.")
-    max_duration: AnalysisTime | None = Field(None, description="When to stop waiting for a verdict.")
+    min_requests: int | None = Field(
+        None, ge=1, le=100_000_000, description="Requests of the candidate to see at least; 300 if absent."
+    )
+    max_duration: AnalysisTime | None = Field(
+        None, description="When to stop waiting for a verdict; 30m if absent."
+    )
 
 
 class RolloutStep(Model):
@@ -83,78 +142,29 @@ class RolloutStep(Model):
 class Traffic(Model):
     """Who splits the traffic."""
 
-    provider: Literal["GatewayAPI", "Istio", "Nginx", "Replicas"] | None = Field(
-        None, description="What the cluster routes with; Replicas splits by the number of pods."
-    )
-    http_route: ObjectName | None = Field(None, description="Existing HTTPRoute whose weights to set.")
-    grpc_route: ObjectName | None = Field(None, description="Existing GRPCRoute whose weights to set.")
-    manage: Literal["Weights", "Route"] | None = Field(
-        None, description="Weights: only the weights of an existing route. Route: the whole route."
-    )
-
-
-class Warmup(Model):
-    """What a fresh candidate does before its requests count."""
-
-    requests: int | None = Field(None, ge=0, le=1_000_000, description="Requests that do not count.")
-    duration: Annotated[str, Span("0s", "24h", "60s")] | None = Field(
-        None, description="Time in which requests do not count."
-    )
-
-
-class AnalysisMetric(Model):
-    """Bounds of one metric; percentile and latency bound come from spec.slo."""
-
     model_config = ConfigDict(
         json_schema_extra=checked(
             rule(
-                "!has(self.ratioOk) || !has(self.ratioBad) || double(self.ratioOk) < double(self.ratioBad)",
-                "ratioOk must be less than ratioBad",
-                ".ratioOk",
+                "!has(self.manage) || "
+                "(self.manage == 'Weights') == (has(self.httpRoute) || has(self.grpcRoute))",
+                "manage is Weights where httpRoute or grpcRoute names a route, and Route where none is named",
+                ".manage",
             )
         )
     )
-    name: Literal["latency", "errors", "disagreement"] = Field(description="What is measured.")
-    ratio_ok: Ratio | None = Field(None, description="Candidate over stable that is still good.")
-    ratio_bad: Ratio | None = Field(None, description="Candidate over stable that must not pass.")
-    budget: Limit | None = Field(None, description="Share of failures that is always allowed.")
-    floor: Limit | None = Field(None, description="Share of disagreement that is noise.")
-
-
-class Analysis(Model):
-    """The statistics of a canary."""
-
-    window: Annotated[str, Span("1s", "1h", "15s")] | None = Field(None, description="Length of one window.")
-    alpha: Level | None = Field(None, description="Chance to roll back a good revision, at most.")
-    beta: Level | None = Field(None, description="Chance to promote a bad revision, at most.")
-    warmup: Warmup | None = None
-    metrics: list[AnalysisMetric] | None = Field(
+    provider: Literal["GatewayAPI", "Istio", "Nginx", "Replicas"] | None = Field(
+        None, description="What the cluster routes with; GatewayAPI if absent."
+    )
+    http_route: ObjectName | None = Field(
+        None, description="Existing HTTPRoute of the same namespace whose weights to set."
+    )
+    grpc_route: ObjectName | None = Field(
+        None, description="Existing GRPCRoute of the same namespace whose weights to set."
+    )
+    manage: Literal["Weights", "Route"] | None = Field(
         None,
-        max_length=3,
-        description="Metrics to judge by; all must pass.",
-        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
-    )
-
-
-class FailurePolicy(Model):
-    """What to do when a rollout does not simply succeed."""
-
-    on_regression: Literal["Rollback", "Pause"] | None = Field(
-        None, description="The candidate is worse beyond doubt."
-    )
-    on_inconclusive: Literal["Pause", "Rollback", "Promote"] | None = Field(
-        None, description="Time is up and the data prove nothing."
-    )
-    on_no_data: Literal["Hold", "Pause", "Rollback", "Promote"] | None = Field(
-        None, description="Nobody asks the model anything."
-    )
-    no_data_timeout: AnalysisTime | None = Field(None, description="How long onNoData: Hold holds.")
-    on_provider_down: Literal["Hold", "Pause", "Rollback"] | None = Field(
-        None, description="The source of the metrics does not answer."
-    )
-    provider_down_timeout: AnalysisTime | None = Field(None, description="How long Hold holds then.")
-    on_timeout_then: Literal["Pause", "Rollback", "Promote"] | None = Field(
-        None, description="What follows when a hold has lasted its time."
+        description="Weights: those of an existing route, and nothing else of it. Route: the whole route, "
+        "made from spec.routing. Follows from what is given if absent.",
     )
 
 
@@ -162,33 +172,96 @@ class Capacity(Model):
     """Where the candidate's replicas come from."""
 
     mode: Literal["Surge", "Displace"] | None = Field(
-        None, description="Surge: extra replicas. Displace: replicas of the stable revision make room."
+        None,
+        description="Surge, and if absent: extra replicas. Displace: replicas that serve make room.",
     )
-    max_surge_replicas: int | None = Field(None, ge=1, le=1000, description="Extra replicas at most.")
-    progress_deadline: AnalysisTime | None = Field(None, description="Time that a candidate has to start.")
+    max_surge_replicas: int | None = Field(
+        None, ge=1, le=1000, description="Extra replicas at most; as many as a weight needs if absent."
+    )
+    progress_deadline: AnalysisTime | None = Field(
+        None, description="Time for a candidate to start, and for the pods of each step; 20m if absent."
+    )
 
 
 class RolloutSpec(Model):
     """How a new revision takes over."""
 
-    strategy: Literal["Canary", "BlueGreen", "Direct"] | None = Field(
-        None, description="Direct: switch once the new revision is ready and answers right."
+    model_config = ConfigDict(
+        json_schema_extra=checked(
+            rule(
+                in_order(
+                    f"!{is_number('i')} || !{is_number('j')} || "
+                    "int(self.steps[i].weight) < int(self.steps[j].weight)"
+                ),
+                "weights must rise from step to step",
+                ".steps",
+            ),
+            rule(
+                in_order("!has(self.steps[i].weight) || !has(self.steps[j].quality)"),
+                "quality steps must come before any weight",
+                ".steps",
+            ),
+            rule(
+                in_order("!has(self.steps[i].shadow) || !has(self.steps[j].quality)"),
+                "quality steps must come before any shadow",
+                ".steps",
+            ),
+            rule(
+                in_order("!has(self.steps[i].weight) || !has(self.steps[j].shadow)"),
+                "shadow steps must come before any weight",
+                ".steps",
+            ),
+            rule(
+                "!has(self.strategy) || self.strategy != 'BlueGreen' || !has(self.steps) || "
+                "!self.steps.exists(s, has(s.weight))",
+                "strategy BlueGreen moves all of the traffic at once; a weight needs strategy Canary",
+                ".steps",
+            ),
+            rule(
+                "!has(self.analysis) || !has(self.analysis.metrics) || size(self.analysis.metrics) == 0 || "
+                "(has(self.strategy) && self.strategy == 'BlueGreen') || "
+                "self.analysis.metrics.exists(m, m.name != 'disagreement') || "
+                "(has(self.analysis.templates) && size(self.analysis.templates) > 0)",
+                "live requests show latency and errors: judge by one of these at least, or by a template",
+                ".analysis.metrics",
+            ),
+            rule(
+                "!has(self.strategy) || self.strategy != 'BlueGreen' || !has(self.analysis) || "
+                "!has(self.analysis.templates) || size(self.analysis.templates) == 0",
+                "templates judge a share of the traffic, and strategy BlueGreen moves all of it at once; use "
+                "Canary",
+                ".analysis.templates",
+            ),
+        )
     )
-    paused: bool = Field(False, description="Hold: what serves keeps serving, no new revision is started.")
+    strategy: Literal["Canary", "BlueGreen", "Direct"] | None = Field(
+        None,
+        description="Direct: switch once the new revision is ready and answers right. BlueGreen: after the "
+        "quality steps, all at once. Canary: by weights, judged at each. Canary if absent where there are "
+        "routes, else Direct.",
+    )
+    paused: bool = Field(
+        False,
+        description="Hold: what serves keeps serving; no new revision starts, none goes further.",
+    )
     traffic: Traffic | None = None
     steps: list[RolloutStep] | None = Field(
         None,
         max_length=20,
-        description="Plan of the rollout; derived from the replicas when absent.",
+        description="Plan of the rollout: quality steps, then shadow steps, then weights. A Canary without a "
+        "weight of its own has matched and 50.",
         json_schema_extra={"x-kubernetes-list-type": "atomic"},
     )
     analysis: Analysis | None = None
     failure_policy: FailurePolicy | None = None
     capacity: Capacity | None = None
     rollback_window: Annotated[str, Span("0s", "168h", "30m")] | None = Field(
-        None, description="How long the previous revision is kept warm after a promotion."
+        None,
+        description="How long the previous revision is kept warm after a promotion; 30m if absent.",
     )
-    history_limit: int | None = Field(None, ge=1, le=20, description="Rollouts to remember in the status.")
+    history_limit: int | None = Field(
+        None, ge=1, le=20, description="Rollouts to remember in the status; 5 if absent."
+    )
 
 
-__all__ = ["RolloutSpec", "RolloutStep"]
+__all__ = ["RULES_OF_SPEC", "Analyze", "Capacity", "RolloutSpec", "RolloutStep"]

@@ -103,18 +103,53 @@ class ScalingStatus(Model):
     message: str | None = Field(None, description="What the count follows from.")
 
 
-class Evidence(Model):
-    """What the analysis knows about one metric; numbers are decimal strings."""
+class Held(Model):
+    """Why a rollout does not go on."""
 
-    metric: str
-    rel_up: list[str] | None = Field(None, max_length=16, json_schema_extra=ATOMIC)
-    rel_down: list[str] | None = Field(None, max_length=16, json_schema_extra=ATOMIC)
-    successes: str | None = Field(None, alias="S")
-    failures: str | None = Field(None, alias="F")
-    candidate_requests: int | None = Field(None, alias="nC")
-    stable_requests: int | None = Field(None, alias="nS")
-    log_e_rollback: str | None = Field(None, alias="logERollback")
-    log_e_pass: str | None = Field(None, alias="logEPass")
+    reason: str
+    message: str | None = None
+    since: Time
+
+
+class MetricEvidence(Model):
+    """What the analysis knows about one metric; numbers with a fraction are decimal strings."""
+
+    metric: str = Field(description="latency, errors, disagreement, or one of analysis.templates.")
+    log_e_rollback: str | None = Field(
+        None,
+        alias="logERollback",
+        description="Evidence that the candidate is worse, a logarithm; rolled back at ln(1 / alpha).",
+    )
+    log_e_pass: str | None = Field(
+        None,
+        alias="logEPass",
+        description="Evidence that it is not, in this step; the last step is passed at ln(1 / beta).",
+    )
+    ratio: str | None = Field(None, description="Share of bad requests, candidate over stable.")
+    candidate_requests: int | None = None
+    stable_requests: int | None = None
+    kept: list[str] | None = Field(
+        None, max_length=128, description="Sums that the figures follow from.", json_schema_extra=ATOMIC
+    )
+
+
+class AnalysisStatus(Model):
+    """What the windows of both revisions have shown so far; the operator reads it back."""
+
+    window_end: int | None = Field(None, description="Last window that was counted, in seconds since 1970.")
+    step: int | None = Field(None, description="Step that the evidence for going on is of.")
+    share: str | None = Field(None, description="Share of the requests that the candidate got in this step.")
+    design_effect: str | None = Field(
+        None, description="As many requests count as one, since they are late or fail together."
+    )
+    metrics: list[MetricEvidence] | None = Field(
+        None,
+        max_length=8,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["metric"]},
+    )
+    kept: list[str] | None = Field(
+        None, max_length=128, description="The same for all metrics together.", json_schema_extra=ATOMIC
+    )
 
 
 class RejectedRevision(Model):
@@ -123,7 +158,6 @@ class RejectedRevision(Model):
     revision: str
     reason: str
     message: str | None = None
-    at: Time | None = None
 
 
 class PastRevision(Model):
@@ -132,35 +166,46 @@ class PastRevision(Model):
     revision: str
     outcome: str | None = None
     reason: str | None = None
-    started_at: Time | None = None
     finished_at: Time | None = None
 
 
 class RolloutStatus(Model):
     """Which revision serves, which one is on its way, and how far it got."""
 
-    id: str | None = None
+    id: str | None = Field(None, description="Of the last candidate; commands name it.")
     phase: str | None = None
-    step: int | None = None
-    step_started_at: Time | None = None
+    step: int | None = Field(
+        None, description="Index of the step at hand, from 0; the number of steps: it is being promoted."
+    )
+    steps: int | None = Field(None, description="Number of steps of the plan.")
+    step_started_at: Time | None = Field(None, description="When the step's weight was in force.")
     stable_revision: str | None = None
     candidate_revision: str | None = None
+    previous_revision: str | None = Field(
+        None, description="What served before, kept warm until the rollback window ends."
+    )
     build: str | None = Field(None, description="ModelBuild that the wanted revision is made from.")
     trigger: str | None = Field(None, description="Who asked for the candidate: Spec or Platform.")
     started_at: Time | None = Field(None, description="When the candidate was first brought up.")
     switched_at: Time | None = Field(None, description="When traffic moved to the stable revision.")
-    last_rejected: RejectedRevision | None = None
     desired_weight: int | None = Field(None, description="Percent of traffic meant for the candidate.")
-    observed_weight: int | None = Field(None, description="Percent of traffic that the candidate gets.")
-    route_generation: int | None = None
-    last_window_end: int | None = None
-    design_effect: str | None = None
-    evidence: list[Evidence] | None = Field(
-        None,
-        max_length=8,
-        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["metric"]},
+    observed_weight: int | None = Field(None, description="Percent of traffic that the routes say it gets.")
+    candidate_replicas: int | None = Field(None, description="Pods of the candidate, pinned for the step.")
+    frozen_replicas: int | None = Field(
+        None, description="Pods that the stable revision keeps at least until the rollback window ends."
     )
+    losses: int | None = Field(None, description="Times that the candidate lost its last ready pod.")
+    conflicts: int | None = Field(
+        None, description="Times that somebody else changed a weight that was in force."
+    )
+    comparator: str | None = Field(
+        None, description="Of a shadow step: the start of the comparator whose counts are judged."
+    )
+    hold: Held | None = Field(None, description="What is waited for; it ends by itself.")
+    pause: Held | None = Field(None, description="What a person has to decide, by a command.")
+    last_rejected: RejectedRevision | None = None
     last_command: str | None = None
+    analysis: AnalysisStatus | None = None
     history: list[PastRevision] | None = Field(None, max_length=20, json_schema_extra=ATOMIC)
 
 

@@ -12,14 +12,13 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 
 from seawall.api.accelerator import AcceleratorClass, AcceleratorClassSpec, Cost, Power, Runtime, Toleration
+from seawall.api.analysis import Analysis, AnalysisMetric, AnalysisTemplate, FailurePolicy, Warmup
 from seawall.api.behavior import ScalingBehavior
 from seawall.api.compression import Accuracy, CompressionSpec, Training
 from seawall.api.fields import (
     ClassName,
-    Hostname,
     Metadata,
     Model,
-    NamespaceName,
     ObjectName,
     Quantity,
     Sha256,
@@ -29,7 +28,8 @@ from seawall.api.fields import (
     checked,
     rule,
 )
-from seawall.api.rollout import RolloutSpec, RolloutStep
+from seawall.api.rollout import RULES_OF_SPEC, Analyze, Capacity, RolloutSpec, RolloutStep
+from seawall.api.routing import GatewayRef, RoutingSpec
 from seawall.api.status import Condition, InferenceServiceStatus
 
 GROUP = "serving.seawall.dev"
@@ -184,30 +184,6 @@ class ScalingSpec(Model):
     behavior: ScalingBehavior | None = None
 
 
-class GatewayRef(Model):
-    """A Gateway to be reachable through."""
-
-    name: ObjectName = Field(description="Name of the Gateway.")
-    namespace: NamespaceName | None = Field(None, description="The service's own namespace if absent.")
-
-
-class RoutingSpec(Model):
-    """How clients outside the cluster reach the model; absent: ClusterIP Services only."""
-
-    gateways: list[GatewayRef] = Field(
-        min_length=1,
-        max_length=16,
-        description="Gateways to attach to.",
-        json_schema_extra={"x-kubernetes-list-type": "atomic"},
-    )
-    hostnames: list[Hostname] | None = Field(
-        None,
-        max_length=16,
-        description="Host names to answer to; all of the Gateway if absent.",
-        json_schema_extra={"x-kubernetes-list-type": "set"},
-    )
-
-
 CPU = "(self.accelerator.class == 'cpu' || self.accelerator.class.startsWith('cpu-'))"
 TPU = "self.accelerator.class.startsWith('tpu-')"
 TENSORRT = "(has(self.model.format) ? self.model.format == 'tensorrt' : self.model.uri.endsWith('.plan'))"
@@ -240,6 +216,7 @@ class InferenceServiceSpec(Model):
                 "count is for GPUs and TPUs; give a CPU service more CPU in podTemplate",
                 ".accelerator.count",
             ),
+            *RULES_OF_SPEC,
         )
     )
     model: ModelSpec
@@ -266,8 +243,8 @@ class InferenceService(Model):
         json_schema_extra=checked(
             rule(
                 "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')"
-                " && size(self.metadata.name) <= 54",
-                "metadata.name must be at most 54 characters, start with a lower case letter, and contain "
+                " && size(self.metadata.name) <= 53",
+                "metadata.name must be at most 53 characters, start with a lower case letter, and contain "
                 "only lower case letters, digits and -: Deployments and Services are named after it",
             )
         )
@@ -287,11 +264,17 @@ __all__ = [
     "AcceleratorClassSpec",
     "AcceleratorSpec",
     "Accuracy",
+    "Analysis",
+    "AnalysisMetric",
+    "AnalysisTemplate",
+    "Analyze",
     "BatchingSpec",
     "CacheSpec",
+    "Capacity",
     "CompressionSpec",
     "Condition",
     "Cost",
+    "FailurePolicy",
     "GatewayRef",
     "InferenceService",
     "InferenceServiceSpec",
@@ -307,4 +290,5 @@ __all__ = [
     "SloSpec",
     "Toleration",
     "Training",
+    "Warmup",
 ]

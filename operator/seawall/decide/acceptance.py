@@ -6,20 +6,32 @@ fields that Seawall does not act on yet: refused rather than ignored.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, get_args
+from itertools import product
+from typing import get_args
 
 from pydantic import ValidationError
 
 from seawall.api import presets
-from seawall.api.v1alpha1 import AcceleratorClassSpec, Format, InferenceService, InferenceServiceSpec
-from seawall.decide.types import Manifest, Observed
+from seawall.api.v1alpha1 import (
+    AcceleratorClassSpec,
+    Format,
+    InferenceService,
+    InferenceServiceSpec,
+    RolloutSpec,
+)
+from seawall.decide.rollout_plan import routed, strategy_of
+from seawall.decide.rollout_state import Command
+from seawall.decide.types import Capabilities, Manifest, Observed
 from seawall.desired.inputs import compression_part
 from seawall.desired.modelbuild import BUILT_FORMATS, needs_build, source_claims
 
 FORMAT_DEVICES = {"tensorrt": ("gpu",), "stablehlo": ("tpu", "cpu")}
 """Of the formats that not every device serves."""
+COMMAND_ANNOTATION = "serving.seawall.dev/rollout-command"
+LONGEST_COMMAND = 200
+"""What a status repeats must stay short, whatever somebody has put into an annotation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +60,7 @@ def accept(observed: Observed) -> Accepted:
         found.append(problem)
     elif accelerator is not None:
         found.extend(_class_refusals(spec, accelerator))
+    found.extend(_cluster_refusals(spec, observed.capabilities))
     found.extend(_reference_refusals(observed))
     if observed.config_problem is not None:
         found.append(Refusal("InvalidConfig", f"spec.model.config: {observed.config_problem}"))
@@ -57,8 +70,8 @@ def accept(observed: Observed) -> Accepted:
 def refusals(spec: InferenceServiceSpec) -> list[Refusal]:
     """What the spec alone makes the operator refuse: fields that it does not act on yet."""
     named = [
-        Refusal("NotImplemented", f"{field} is not acted on by this version of Seawall; remove it{advice}")
-        for field, advice in _not_implemented(spec)
+        Refusal("NotImplemented", f"{field} is not acted on by this version of Seawall; {instead}")
+        for field, instead in _not_implemented(spec)
     ]
     kind = spec.model.inferred_format
     if kind is None:
@@ -69,7 +82,7 @@ def refusals(spec: InferenceServiceSpec) -> list[Refusal]:
                 f" {', '.join(sorted(get_args(Format)))}",
             )
         )
-    return [*named, *_build_refusals(spec), *_scaling_refusals(spec)]
+    return [*named, *_build_refusals(spec), *_scaling_refusals(spec), *_rollout_refusals(spec)]
 
 
 def _build_refusals(spec: InferenceServiceSpec) -> Iterator[Refusal]:
@@ -113,26 +126,118 @@ def _scaling_refusals(spec: InferenceServiceSpec) -> Iterator[Refusal]:
         )
 
 
+def _rollout_refusals(spec: InferenceServiceSpec) -> Iterator[Refusal]:
+    analysis = spec.rollout.analysis if spec.rollout else None
+    metrics = {metric.name for metric in (analysis.metrics if analysis else None) or ()}
+    further = (analysis.templates if analysis else None) or ()
+    if metrics == {"disagreement"} and not further and strategy_of(spec) == "Canary":
+        yield Refusal(
+            "NothingToJudge",
+            "spec.rollout.analysis.metrics names only disagreement, which live requests do not show; add"
+            " latency or errors, or a template",
+        )
+    yield from _shadow_refusals(spec)
+    routing = spec.routing
+    if routing is None:
+        return
+    for http, grpc in product(routing.hostnames or (), routing.grpc_hostnames or ()):
+        if _overlap(http, grpc):
+            yield Refusal(
+                "HostnamesOverlap",
+                f"spec.routing.hostnames has {http} and grpcHostnames has {grpc}: a Gateway gives a host"
+                " name to HTTP or to gRPC, not to both",
+            )
+
+
+def _shadow_refusals(spec: InferenceServiceSpec) -> Iterator[Refusal]:
+    steps = (spec.rollout.steps if spec.rollout else None) or ()
+    at = next((i for i, step in enumerate(steps) if step.shadow is not None), None)
+    if at is None:
+        return
+    field = f"spec.rollout.steps[{at}].shadow"
+    if spec.routing is None:
+        yield Refusal(
+            "ShadowNotSupported",
+            f"{field} copies requests in a route of the operator's making: set spec.routing; of a route that"
+            " is named in spec.rollout.traffic nothing but weights is changed",
+        )
+    config = spec.model.config or {}
+    policy = config.get("model_transaction_policy")
+    kept = "spec.model.config.sequence_batching" if "sequence_batching" in config else ""
+    if isinstance(policy, Mapping) and policy.get("decoupled"):
+        kept = "spec.model.config.model_transaction_policy.decoupled"
+    if kept:
+        yield Refusal(
+            "ShadowNotSupported",
+            f"{field} would put a client's requests to the model a second time, and with {kept} answers"
+            " cannot be compared one by one; leave the step out",
+        )
+
+
+def _overlap(one: str, other: str) -> bool:
+    """A wildcard stands for one label or more."""
+    return one == other or any(
+        wide.startswith("*.") and narrow.endswith(wide[1:]) for wide, narrow in ((one, other), (other, one))
+    )
+
+
 def _not_implemented(spec: InferenceServiceSpec) -> Iterator[tuple[str, str]]:
-    if spec.routing is not None:
-        yield "spec.routing", ""
-    yield from _rollout(spec)
-
-
-def _rollout(spec: InferenceServiceSpec) -> Iterator[tuple[str, str]]:
+    """(field, what to do instead)."""
     rollout = spec.rollout
     if rollout is None:
         return
-    if rollout.strategy not in (None, "Direct"):
-        yield f"spec.rollout.strategy {rollout.strategy}", " or use Direct"
-    for name in type(rollout).model_fields:
-        if name not in ("strategy", "paused") and getattr(rollout, name) not in (None, [], ()):
-            yield f"spec.rollout.{_camel(name)}", ""
+    yield from _steps(rollout)
+    provider = rollout.traffic.provider if rollout.traffic else None
+    if provider not in (None, "GatewayAPI"):
+        yield (
+            f"spec.rollout.traffic.provider {provider}",
+            "use GatewayAPI with spec.routing or the name of an existing route, or strategy BlueGreen",
+        )
+    if rollout.capacity is not None and rollout.capacity.mode == "Displace":
+        yield (
+            "spec.rollout.capacity.mode Displace",
+            "use Surge, for which the cluster needs room beside the replicas that serve",
+        )
+    if rollout.strategy == "Canary" and not routed(spec):
+        yield (
+            "spec.rollout.strategy Canary without routes",
+            "set spec.routing, name a route in spec.rollout.traffic, or use BlueGreen",
+        )
 
 
-def _camel(name: str) -> str:
-    first, *rest = name.split("_")
-    return first + "".join(word.capitalize() for word in rest)
+def _steps(rollout: RolloutSpec) -> Iterator[tuple[str, str]]:
+    for index, step in enumerate(rollout.steps or ()):
+        at = f"spec.rollout.steps[{index}]"
+        if step.quality is not None and step.quality.golden_set.pvc is not None:
+            yield f"{at}.quality.goldenSet.pvc", "put the golden set into a ConfigMap, named in configMapRef"
+
+
+def _cluster_refusals(spec: InferenceServiceSpec, cluster: Capabilities) -> Iterator[Refusal]:
+    analysis = spec.rollout.analysis if spec.rollout else None
+    if analysis is not None and analysis.templates and not cluster.prometheus_url:
+        yield Refusal(
+            "PrometheusMissing",
+            "spec.rollout.analysis.templates are asked of Prometheus, and the operator knows none; remove"
+            " them, or ask an administrator to set metrics.prometheusUrl in the chart",
+        )
+    traffic = spec.rollout.traffic if spec.rollout else None
+    named, routing = "spec.rollout.traffic", spec.routing
+    if routing is not None and not cluster.gateway_api:
+        yield _missing("spec.routing", "HTTPRoutes")
+    if traffic is not None and traffic.http_route is not None and not cluster.gateway_api:
+        yield _missing(f"{named}.httpRoute", "HTTPRoutes")
+    if routing is not None and routing.grpc_hostnames and not cluster.grpc_routes:
+        yield _missing("spec.routing.grpcHostnames", "GRPCRoutes")
+    if traffic is not None and traffic.grpc_route is not None and not cluster.grpc_routes:
+        yield _missing(f"{named}.grpcRoute", "GRPCRoutes")
+
+
+def _missing(field: str, resource: str) -> Refusal:
+    return Refusal(
+        "GatewayAPIMissing",
+        f"{field} needs the Gateway API, and this cluster serves no {resource}; remove the field, or ask an"
+        " administrator to install a gateway with the definitions of gateway.networking.k8s.io/v1",
+    )
 
 
 def _accelerator(
@@ -190,8 +295,12 @@ def _first_error(error: ValidationError) -> str:
     return f"{path}: {first['msg']}"
 
 
-def command(service: dict[str, Any], rollout_id: str) -> str | None:
-    """The retry command in the annotation, if it names this rollout."""
-    text = (service["metadata"].get("annotations") or {}).get("serving.seawall.dev/rollout-command", "")
-    verb, _, wanted = str(text).partition("@")
-    return str(text) if verb == "retry" and wanted == rollout_id else None
+def command(service: Manifest) -> Command | None:
+    """What a person has written into the annotation, `<verb>@<rollout id>`. Whatever follows a colon only
+    makes the same command another one, so that it can be said twice."""
+    annotations = service["metadata"].get("annotations") or {}
+    text = str(annotations.get(COMMAND_ANNOTATION, "")).strip()[:LONGEST_COMMAND]
+    if not text:
+        return None
+    verb, _, meant = text.partition("@")
+    return Command(verb, meant.partition(":")[0], text)
