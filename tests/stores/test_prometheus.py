@@ -19,7 +19,7 @@ import pytest
 from seawall.adapters.prometheus import PrometheusMetrics
 from seawall.measure.types import ArmSample
 from seawall.measure.window import Series
-from seawall.ports import Target
+from seawall.ports import NoCount, Target
 
 pytest.importorskip("prometheus_api_client", reason="the client library of Prometheus is not installed")
 pytestmark = pytest.mark.stores
@@ -297,3 +297,44 @@ async def test_a_slow_way_to_prometheus(prometheus: Prometheus, metrics: Prometh
             await behind.close()
         assert (sample.trouble is None) == fine
         assert bool(sample.pods) == fine
+
+
+ANSWERED = 'sum(nv_inference_request_success{namespace="team",model="minilm"})'
+
+
+async def test_a_users_query_of_two_moments_makes_a_count(
+    prometheus: Prometheus, metrics: PrometheusMetrics
+) -> None:
+    prometheus.start("pods")
+    await until(metrics, lambda s: bool(s.pods))
+    await asyncio.sleep(13)
+    end = time.time() - 2
+    ends = [await metrics.count(ANSWERED, at) for at in (end - 8, end)]
+    assert ends[1] - ends[0] == pytest.approx(8 * RPS, abs=1.1 * RPS), "each is up to one scrape old"
+    await asyncio.sleep(2)
+    assert [await metrics.count(ANSWERED, at) for at in (end - 8, end)] == ends, "the past stays what it was"
+
+
+SAID = {
+    "sum(nothing_of_this_name)": "returns no series",
+    "nv_inference_first_response_histogram_ms_bucket": "returns 6 series; sum them",
+    "sum(nothing_of_this_name) or vector(0)": "",
+    "nv_inference_request_summary_us{quantile='0.99'}": "returns nan",
+    "scalar(sum(up))": "returns no vector",
+    "up[5m]": "returns no vector",
+    "sum(": "Prometheus refuses (HTTP 400): ",
+    "label_replace(up, 'x', '$1', 'pod', '(')": "Prometheus refuses (HTTP ",
+}
+
+
+async def test_what_a_users_query_may_say(prometheus: Prometheus, metrics: PrometheusMetrics) -> None:
+    prometheus.start("pods")
+    await until(metrics, lambda s: bool(s.pods))
+    for query, said in SAID.items():
+        try:
+            assert await metrics.count(query, time.time()) >= 0
+            told = ""
+        except NoCount as problem:
+            told = str(problem)
+        assert said in told, query
+        assert bool(told) == bool(said), query

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 import time
@@ -15,8 +16,9 @@ import pytest
 
 from seawall.adapters.prometheus import PrometheusMetrics, _groups
 from seawall.adapters.promql import TIME, gateway_query, pod_query
+from seawall.adapters.scrape import PodMetrics
 from seawall.measure.types import ArmSample
-from seawall.ports import Target
+from seawall.ports import NoCount, Target
 
 pytest.importorskip("prometheus_api_client", reason="the client library of Prometheus is not installed")
 
@@ -89,6 +91,7 @@ class _Server(ThreadingHTTPServer):
     delay = 0.0
     drip = False
     asked: int = 0
+    params: dict[str, list[str]] = {}  # noqa: RUF012 - of the last question
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -97,7 +100,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.server.asked += 1
         time.sleep(self.server.delay)
-        body = self.server.body(parse_qs(urlsplit(self.path).query)["query"][0])
+        self.server.params = parse_qs(urlsplit(self.path).query)
+        body = self.server.body(self.server.params["query"][0])
         self.send_response(self.server.status)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -290,3 +294,84 @@ def test_names_are_matched_whole_and_literally() -> None:
     target = Target("team", "m", "r", "m", 20.0, {"a.b-1": ""}, ("m-stable",))
     assert 'pod=~"(a[.]b-1)"' in pod_query([target])
     assert 'envoy_cluster_name=~"(team_m-stable)_[0-9]+"' in gateway_query([target])
+
+
+async def counted(url: str, query: str = "sum(x)", at: float = NOW, seconds: float = 2.0) -> float | str:
+    """What a user's query says, or why it says nothing."""
+    metrics = PrometheusMetrics(url, query_seconds=seconds)
+    try:
+        return await metrics.count(query, at)
+    except NoCount as problem:
+        return str(problem)
+    finally:
+        await metrics.close()
+
+
+REFUSED = json.dumps(
+    {"status": "error", "errorType": "bad_data", "error": "unexpected end of input"}
+).encode()
+COUNTS: dict[str, tuple[int, bytes, float | str]] = {
+    "one series": (200, vector(one({"a": "b"}, "12.5")), 12.5),
+    "zero": (200, vector(one({}, "0")), 0.0),
+    "no series": (200, vector(), "the query returns no series; where one appears"),
+    "three series": (
+        200,
+        vector(*(one({"a": a}, "1") for a in "abc")),
+        "the query returns 3 series; sum them",
+    ),
+    "NaN": (200, vector(one({}, "NaN")), "the query returns nan, which is no count"),
+    "infinity": (200, vector(one({}, "+Inf")), "the query returns inf"),
+    "less than nothing": (200, vector(one({}, "-1")), "the query returns -1"),
+    "a scalar": (200, b'{"data": {"resultType": "scalar", "result": [1, "2"]}}', "returns no vector"),
+    "a string": (200, b'{"data": {"resultType": "string", "result": [1, "x"]}}', "returns no vector"),
+    "a matrix": (200, NONSENSE["a matrix"], "returns no vector"),
+    "a page": (200, NONSENSE["a page"], "returns no vector"),
+    "a query that is none": (400, REFUSED, "Prometheus refuses (HTTP 400): unexpected end of input"),
+    "two that do not match": (422, REFUSED, "Prometheus refuses (HTTP 422): unexpected"),
+    "a proxy's words": (502, b"bad gateway", "502"),
+    "an error that is no text": (503, b'{"error": [1]}', "503"),
+    "far too much": (200, b" " * (1024 * 1024 + 1), "Prometheus answers with more than 1 MiB"),
+}
+
+
+@pytest.mark.parametrize("name", COUNTS)
+async def test_a_users_query_is_one_number_or_a_sentence(name: str) -> None:
+    status, body, expected = COUNTS[name]
+    with prometheus() as (server, url):
+        server.status, server.body = status, lambda _: body
+        found = await counted(url)
+        assert server.asked == 1
+    if isinstance(expected, float):
+        assert found == expected
+    else:
+        assert isinstance(found, str)
+        assert expected in found
+        assert len(found) <= 300
+
+
+async def test_a_users_query_is_of_the_moment_that_is_asked_for() -> None:
+    with prometheus() as (server, url):
+        server.body = lambda _: vector(one({}, "1"))
+        query = 'sum(app_total{revision="a1",path=~"/v2.+&x=%"}) or vector(0)'
+        assert await counted(url, query, NOW + 0.25) == 1
+    assert server.params == {"query": [query], "time": [f"{NOW + 0.25:.3f}"], "timeout": ["2s"]}
+
+
+async def test_a_users_slow_query_holds_up_nobody() -> None:
+    """Those of others are asked by other threads."""
+    with prometheus() as (server, url):
+        server.body, server.delay = lambda _: vector(one({}, "1")), 0.8
+        metrics = PrometheusMetrics(url, query_seconds=0.3, clock=lambda: NOW)
+        slow = await asyncio.gather(*(metrics.count("x", NOW) for _ in range(4)), return_exceptions=True)
+        assert {str(problem) for problem in slow} == {"Prometheus does not answer within 0.3 s."}
+        server.delay, server.body = 0.0, both(of_pod("a"))
+        (sample,) = await metrics.read([TARGET])
+        await metrics.close()
+    assert [pod.pod for pod in sample.pods] == ["a"]
+
+
+async def test_without_a_prometheus_there_is_no_count() -> None:
+    pods = PodMetrics()
+    with pytest.raises(NoCount, match="no Prometheus to ask"):
+        await pods.count("x", NOW)
+    assert "refused" in str(await counted("http://user:secret@127.0.0.1:1"))

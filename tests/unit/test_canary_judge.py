@@ -44,6 +44,7 @@ def _wobbling(arm: Arm, index: int) -> Arm:
         ("right and fast, answers alike", course(Arm(75, 0.7, 0, 75, 0), 60), "Promote"),
         ("answers of which too few were compared", course(Arm(75, 0.7, 0, 2, 0), 60), "Inconclusive"),
         ("half as many again, below the floor", course(Arm(75, 0.6, 0), 400, Arm(675, 3.6, 1)), "Promote"),
+        ("all requests to the candidate, while the stable pods stand by", course(Arm(750, 0, 0, ready_pods=9), 60, Arm(ready_pods=9)), "Promote"),
         ("no request to the candidate", course(Arm(), 60), "NoData"),
         ("no window", [], "NoData"),
         ("too little to tell", course(SOUND, 2), "Inconclusive"),

@@ -160,3 +160,66 @@ def test_the_picture_is_drawn(recorded, tmp_path):
     files = [recorded("good.jsonl", 0.01), recorded("bad.jsonl", 0.06), recorded("none.jsonl", 0.0, count=0)]
     assert main(["judge", *files, "--plot", str(picture), "--json"]) == 1
     assert picture.stat().st_size > 10_000
+
+
+def further(tmp_path: Path, bad: int, **replaced: object) -> str:
+    """Eighty windows with a metric of one's own."""
+    counts = {"stable": {"fallbacks": {"bad": 5, "total": 675}}}
+    counts["candidate"] = {"fallbacks": {"bad": bad, "total": 75}}
+    counts |= replaced  # type: ignore[arg-type]
+
+    def arm(name: str, requests: int, slow: int) -> dict[str, object]:
+        return {"requests": requests, "slow": slow, "errors": 0, "metrics": counts[name]}
+
+    lines = [
+        json.dumps(
+            {
+                "windowEnd": 1_800_000_000 + 15 * index,
+                "stable": arm("stable", 675, 5 + index % 3),
+                "candidate": arm("candidate", 75, index % 2),
+            }
+        )
+        for index in range(80)
+    ]
+    path = tmp_path / "further.jsonl"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return str(path)
+
+
+@pytest.mark.parametrize(("bad", "verdict"), [(0, "Promote"), (6, "Rollback")])
+def test_a_metric_of_ones_own_is_judged(recorded, tmp_path, capsys, bad, verdict):
+    files = [further(tmp_path, bad), recorded("good.jsonl", 0.01)]
+    main(["judge", *files, "--json"])
+    own, other = json.loads(capsys.readouterr().out)
+    assert own["verdict"] == verdict
+    assert set(own["metrics"]) == {"latency", "errors", "fallbacks"}
+    assert (other["verdict"], set(other["metrics"])) == ("Promote", {"latency", "errors"})
+    main(["judge", files[0]])
+    assert "fallback" in capsys.readouterr().out
+    assert main(["judge", files[0], "--floor", "fallbacks=0.2"]) == 0
+    assert main(["judge", files[1], "--floor", "fallbacks=0.2"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("metrics", "said"),
+    [
+        ([], "an object of names"),
+        ({"a": 3}, "an object of names"),
+        ({"errors": {"bad": 1, "total": 2}}, "'errors' is not the name"),
+        ({"fallbacks": {"bad": 1}}, "metrics.fallbacks.total: is missing"),
+        ({"fallbacks": {"bad": 3, "total": 2}}, "3 is more than total, 2"),
+        ({"other": {"bad": 1, "total": 2}}, "stable and candidate name different ones"),
+        ({n: {"bad": 1, "total": 2} for n in "abcdef"}, "6 are more than 5"),
+    ],
+)
+def test_a_metric_of_ones_own_that_cannot_be_read(tmp_path, capsys, metrics, said):
+    assert main(["judge", further(tmp_path, 0, candidate=metrics)]) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.long
+def test_a_metric_of_ones_own_is_drawn(tmp_path):
+    main(["judge", further(tmp_path, 0), "--plot", str(tmp_path / "e.svg")])
+    assert "fallbacks, candidate" not in (tmp_path / "e.svg").read_text(encoding="utf-8"), "it had none"
+    main(["judge", further(tmp_path, 6), "--plot", str(tmp_path / "e.svg")])
+    assert "fallbacks, candidate" in (tmp_path / "e.svg").read_text(encoding="utf-8")

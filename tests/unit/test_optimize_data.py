@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from seawall.canary.samples import MAX_ARRAYS
 from seawall.optimize import data
 from seawall.optimize.types import Refused, Signature, TensorSpec
 
@@ -122,7 +123,7 @@ def _evil(path: Path) -> None:
 
 def _many(path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
-        for index in range(data.MAX_ARRAYS + 1):
+        for index in range(MAX_ARRAYS + 1):
             archive.writestr(f"{index}.npy", b"")
 
 

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from seawall.adapters import promql
-from seawall.adapters.promql import Garbled, Series
+from seawall.adapters.promql import Garbled, NotOne, Series
 from seawall.adapters.scrape import PodMetrics
 from seawall.measure.types import ArmSample, GatewaySample, PodSample, Trouble
-from seawall.ports import Target
+from seawall.ports import NoCount, Target
 from seawall.sizing.calibration import BatchCount
 
 QUERY_SECONDS = 3.0
@@ -26,6 +28,9 @@ THREADS = 4
 PODS_PER_QUERY = 100
 """The library puts the question into the address, and proxies refuse addresses beyond 8 KiB."""
 ANSWER_BYTES = 64 * 1024 * 1024
+COUNT_THREADS = 2
+"""For queries that users write: they must not hold up what the scaling reads."""
+COUNT_BYTES = 1024 * 1024
 CHUNK = 64 * 1024
 MESSAGE_LIMIT = 300
 
@@ -50,9 +55,11 @@ class PrometheusMetrics:
         self._pods = pods or PodMetrics()
         self._clock = clock
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="prometheus")
+        self._counting = ThreadPoolExecutor(COUNT_THREADS, thread_name_prefix="prometheus-counts")
 
     async def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._threads, self._counting):
+            threads.shutdown(wait=False, cancel_futures=True)
         await self._pods.close()
 
     async def batches(self, target: Target) -> Mapping[str, tuple[BatchCount, ...]]:
@@ -62,6 +69,15 @@ class PrometheusMetrics:
         groups = list(_groups(targets))
         told = await asyncio.gather(*(self._read_group(group) for group in groups))
         return [sample for group in told for sample in group]
+
+    async def count(self, query: str, at: float) -> float:
+        question = partial(ask, self._url, query, self._seconds, at, COUNT_BYTES)
+        try:
+            return promql.one_number(await self._within(self._counting, question))
+        except Garbled:
+            raise NoCount("the query returns no vector; a counter's sum is one") from None
+        except (Unanswered, NotOne) as problem:
+            raise NoCount(str(problem)[:MESSAGE_LIMIT]) from None
 
     async def _read_group(self, targets: Sequence[Target]) -> list[ArmSample]:
         if not any(target.pods for target in targets):
@@ -85,29 +101,36 @@ class PrometheusMetrics:
         return [ArmSample(now, (), frozenset(t.pods), None, trouble, words) for t in targets]
 
     async def _ask(self, query: str) -> list[Series]:
-        loop = asyncio.get_running_loop()
+        return await self._within(self._threads, partial(ask, self._url, query, self._seconds))
+
+    async def _within(
+        self, threads: ThreadPoolExecutor, question: Callable[[], list[Series]]
+    ) -> list[Series]:
         try:
             async with asyncio.timeout(self._seconds):
-                return await loop.run_in_executor(self._threads, ask, self._url, query, self._seconds)
+                return await asyncio.get_running_loop().run_in_executor(threads, question)
         except TimeoutError:
             raise Unanswered(f"Prometheus does not answer within {self._seconds:g} s.") from None
 
 
-def ask(url: str, query: str, seconds: float) -> list[Series]:
-    """One instant query, in a thread. Raises Unanswered and Garbled."""
+def ask(
+    url: str, query: str, seconds: float, at: float | None = None, most: int = ANSWER_BYTES
+) -> list[Series]:
+    """One instant query, in a thread; `at`: of that moment. Raises Unanswered and Garbled."""
     import requests  # noqa: PLC0415
     from prometheus_api_client import PrometheusApiClientException, PrometheusConnect  # noqa: PLC0415
     from urllib3.util.retry import Retry  # noqa: PLC0415
 
     session = requests.Session()
     session.trust_env = False
-    bounded: Any = _bounded
+    bounded: Any = partial(_bounded, most=most)
+    params = {"timeout": f"{seconds:g}s"} | ({} if at is None else {"time": f"{at:.3f}"})
     session.hooks["response"].append(bounded)
     # Without a retry of ours the library tries three times more, seconds apart.
     never = Retry(total=0, read=False)
     with PrometheusConnect(url, retry=never, session=session, timeout=seconds) as connection:
         try:
-            return promql.read_result(connection.custom_query(query, params={"timeout": f"{seconds:g}s"}))
+            return promql.read_result(connection.custom_query(query, params=params))
         except PrometheusApiClientException as error:
             raise Unanswered(f"Prometheus refuses: {error}") from None
         except requests.exceptions.Timeout:
@@ -120,19 +143,33 @@ def ask(url: str, query: str, seconds: float) -> list[Series]:
             raise Garbled(f"not the answer to a query ({type(error).__name__})") from None
 
 
-def _bounded(answer: Any, *_: object, timeout: float, **__: object) -> Any:
+def _bounded(answer: Any, *_: object, most: int, timeout: float, **__: object) -> Any:
     """Reads the body here: the library's timeout is per packet, and a drip would hold a thread for ever."""
     import requests  # noqa: PLC0415
 
     end, parts, size = time.monotonic() + timeout, [], 0
     while part := answer.raw.read1(CHUNK, decode_content=True):
         size += len(part)
-        if time.monotonic() > end or size > ANSWER_BYTES:
+        if time.monotonic() > end or size > most:
             answer.raw.close()
+            if size > most:
+                raise Unanswered(f"Prometheus answers with more than {most >> 20} MiB.")
             raise requests.exceptions.Timeout("the answer does not end")
         parts.append(part)
-    answer.raw = io.BytesIO(b"".join(parts))
+    body = b"".join(parts)
+    if answer.status_code >= 400 and (reason := _reason(body)):
+        raise Unanswered(f"Prometheus refuses (HTTP {answer.status_code}): {reason}")
+    answer.raw = io.BytesIO(body)
     return answer
+
+
+def _reason(body: bytes) -> str:
+    """In Prometheus' own words; empty where somebody else has answered."""
+    try:
+        told = json.loads(body)["error"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return ""
+    return told[:MESSAGE_LIMIT] if isinstance(told, str) else ""
 
 
 def _words(error: BaseException) -> str:

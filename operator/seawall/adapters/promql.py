@@ -69,6 +69,24 @@ def _series(entry: Any) -> Series:
     return Series(labels.get("__name__", ""), labels, float(value))
 
 
+class NotOne(Exception):
+    """Something else than one number, as a sentence."""
+
+
+def one_number(series: Sequence[Series]) -> float:
+    """What a counter's query says. Raises NotOne."""
+    if not series:
+        raise NotOne(
+            "the query returns no series; where one appears with the first event only, append `or vector(0)`"
+        )
+    if len(series) > 1:
+        raise NotOne(f"the query returns {len(series)} series; sum them")
+    value = series[0].value
+    if not math.isfinite(value) or value < 0:
+        raise NotOne(f"the query returns {value:g}, which is no count")
+    return value
+
+
 def pod_query(targets: Iterable[Target]) -> str:
     keys = [(target.namespace, pod) for target in targets for pod in target.pods]
     where = f"namespace=~{_any_of(k[0] for k in keys)},pod=~{_any_of(k[1] for k in keys)}"

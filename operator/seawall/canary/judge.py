@@ -8,6 +8,7 @@ bad in any with probability beta at most, at any number of looks. docs/judge.md 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -43,6 +44,8 @@ class Rule:
     """of two requests of one window, before it can be estimated"""
     first_correlation: float
     """the same for the candidate's first window: a storm is seen at first sight"""
+    of: str = ""
+    """tells metrics of one name apart"""
 
 
 RULES = (
@@ -122,7 +125,7 @@ def advance(state: State, window: Window, settings: Settings) -> State:
     live = bool(np.any(asked > 0) or np.any(np.asarray(window.candidate.compared) > 0))
     counted = state.windows + live
     mismatch = _mismatch(window, settings)
-    warming = live and counted <= settings.warmup_windows
+    warming = window.warming or (live and counted <= settings.warmup_windows)
     trails = tuple(
         _step(trail, rule, window, not (rule.metric == "latency" and (warming or mismatch)))
         for trail, rule in zip(state.trails, settings.rules, strict=True)
@@ -131,15 +134,23 @@ def advance(state: State, window: Window, settings: Settings) -> State:
 
 
 def _mismatch(window: Window, settings: Settings) -> bool:
-    """Latencies of pods under different load cannot be compared."""
+    """Latencies of pods under different load cannot be compared; without a request to the stable arm nothing
+    is compared, and the level alone speaks."""
     arms = (window.stable, window.candidate)
     if any(arm.ready_pods is None or arm.ready_pods <= 0 for arm in arms):
         return False
     stable, candidate = (float(np.mean(arm.requests)) / float(arm.ready_pods or 1) for arm in arms)
-    return bool(candidate > 0 and abs(candidate - stable) > settings.load_mismatch * max(candidate, stable))
+    return min(stable, candidate) > 0 and unlike(stable, candidate, settings)
+
+
+def unlike(one: float, other: float, settings: Settings) -> bool:
+    """Two loads, in requests of one pod."""
+    return abs(one - other) > settings.load_mismatch * max(one, other)
 
 
 def _step(trail: Trail, rule: Rule, window: Window, comparable: bool) -> Trail:
+    if not window.tells(rule.metric):
+        return trail
     stable, candidate = _pair(window.stable, rule), _pair(window.candidate, rule)
     trail = trail._replace(
         dispersion=observe(trail.dispersion, *stable),
@@ -234,12 +245,19 @@ def needed(state: State, settings: Settings) -> list[bool]:
 
 def decide(state: State, settings: Settings) -> Any:
     """OPEN, ROLLBACK or PROMOTE; of as many rollouts as the state holds."""
-    weighed = weigh(state, settings)
-    alarm = np.logaddexp.reduce([each.rollback for each in weighed]) >= -np.log(settings.alpha)
-    asked = [each for each, must in zip(weighed, needed(state, settings), strict=True) if must]
-    sound = np.all([each.promote >= -np.log(settings.beta) for each in asked], axis=0)
-    steady = ~np.any([each.breaching for each in asked], axis=0)
-    return np.where(alarm, ROLLBACK, np.where(sound & steady, PROMOTE, OPEN))
+    return outcome(weigh(state, settings), needed(state, settings), settings)
+
+
+def outcome(weighed: Sequence[Evidence], asked: Sequence[bool], settings: Settings) -> Any:
+    """`asked`: which metrics must speak for a promotion; every one may speak for a rollback."""
+    told = [each for each, must in zip(weighed, asked, strict=True) if must]
+    sound = np.all([each.promote >= -np.log(settings.beta) for each in told], axis=0)
+    steady = ~np.any([each.breaching for each in told], axis=0)
+    return np.where(alarm(weighed, settings), ROLLBACK, np.where(sound & steady, PROMOTE, OPEN))
+
+
+def alarm(weighed: Sequence[Evidence], settings: Settings) -> Any:
+    return np.logaddexp.reduce([each.rollback for each in weighed]) >= -np.log(settings.alpha)
 
 
 def final(state: State, outcome: int) -> Verdict:

@@ -11,9 +11,10 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from seawall.canary.window import Arm, Window
+from seawall.canary.window import BUILT_IN, Arm, Count, Metric, Window
 
 SAME_EDGE = 1e-9
+MOST_FURTHER = 5
 
 
 class Unreadable(ValueError):
@@ -43,6 +44,8 @@ def _parsed(line: str) -> dict[str, Any]:
 
 def _window(value: dict[str, Any], slo_seconds: float | None) -> Window:
     arms = {name: _arm(value, name, slo_seconds) for name in ("stable", "candidate")}
+    if arms["stable"].further.keys() != arms["candidate"].further.keys():
+        raise Unreadable("metrics: stable and candidate name different ones")
     return Window(_number(value, "windowEnd", ""), arms["stable"], arms["candidate"])
 
 
@@ -64,7 +67,25 @@ def _arm(value: dict[str, Any], name: str, slo_seconds: float | None) -> Arm:
     ):  # fmt: skip
         if part > whole:
             raise Unreadable(f"{where}{field}: {part:g} is more than {of}, {whole:g}")
-    return Arm(requests, slow, errors, compared, disagreements, _pods(given, where), most)
+    further = _further(given.get("metrics", {}), f"{where}metrics")
+    return Arm(requests, slow, errors, compared, disagreements, _pods(given, where), most, further)
+
+
+def _further(given: Any, where: str) -> dict[Metric, tuple[Count, Count]]:
+    """Metrics of the user's own: how many of how many were bad."""
+    if not isinstance(given, dict) or not all(isinstance(counts, dict) for counts in given.values()):
+        raise Unreadable(f"{where}: an object of names, each with bad and total, is needed")
+    if len(given) > MOST_FURTHER:
+        raise Unreadable(f"{where}: {len(given)} are more than {MOST_FURTHER}")
+    found: dict[Metric, tuple[Count, Count]] = {}
+    for name, counts in given.items():
+        if not name or name in BUILT_IN:
+            raise Unreadable(f"{where}: {name!r} is not the name of a further metric")
+        bad, total = (_number(counts, part, f"{where}.{name}.") for part in ("bad", "total"))
+        if bad > total:
+            raise Unreadable(f"{where}.{name}.bad: {bad:g} is more than total, {total:g}")
+        found[name] = (bad, total)
+    return found
 
 
 def _number(value: dict[str, Any], field: str, where: str, absent: float | None = None) -> float:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 Count = float | NDArray[np.float64]
 """One number, or one of each of many rollouts at once."""
-Metric = Literal["latency", "errors", "disagreement"]
+Metric = str
+"""One of the built-in ones, or the name of a user's own."""
+BUILT_IN = ("latency", "errors", "disagreement")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,9 @@ class Arm:
     slow_at_most: Count | None = None
     """above the next lower edge, where no edge is at the SLO; a candidate must pass by this"""
 
+    further: Mapping[Metric, tuple[Count, Count]] = field(default_factory=dict)
+    """(bad, total) of metrics that are not built in"""
+
     def seen(self, metric: Metric, strict: bool = False) -> tuple[Count, Count]:
         """(bad, total)."""
         if metric == "latency":
@@ -35,7 +40,9 @@ class Arm:
             return (most if strict else self.slow), self.requests
         if metric == "errors":
             return self.errors, self.requests
-        return self.disagreements, self.compared
+        if metric == "disagreement":
+            return self.disagreements, self.compared
+        return self.further.get(metric, (0.0, 0.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,3 +51,16 @@ class Window:
     """its id: a window is counted once, however often it is read"""
     stable: Arm
     candidate: Arm
+    began: float | None = None
+    """the earliest look at a counter that it is made from, where that is known"""
+    timed: bool = True
+    """latencies are known; the source may tell counters only"""
+    warming: bool = False
+    """the candidate has just got this load: its latencies do not count, its errors do"""
+    untold: str = ""
+    """why a metric that is not built in has no counts here"""
+
+    def tells(self, metric: Metric) -> bool:
+        if metric == "latency":
+            return self.timed
+        return metric in BUILT_IN or metric in self.stable.further

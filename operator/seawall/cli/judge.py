@@ -15,7 +15,7 @@ from seawall.api.units import parse_duration
 if TYPE_CHECKING:
     from seawall.canary.judge import Settings
     from seawall.canary.replay import Look, Report
-    from seawall.canary.window import Metric
+    from seawall.canary.window import Metric, Window
 
 EPILOG = """\
 examples:
@@ -29,6 +29,8 @@ One window a line:
    "candidate": {"requests": 75, "slow": 1, "errors": 0, "readyPods": 1}}
 slow counts requests above the SLO; compared, disagreements and readyPods may be left out. With --slo an arm
 may have "buckets": {"0.1": 600, "0.25": 670} instead, cumulative counts by upper edge in seconds.
+Further metrics, as of spec.rollout.analysis.templates: "metrics": {"fallbacks": {"bad": 2, "total": 675}} in
+each arm; their floor is 0.01, their ratios are 1.25 and 2.
 
 exit codes: 0 every file: Promote; 1 Rollback, Inconclusive or NoData; 2 bad usage or unreadable input
 """
@@ -81,8 +83,9 @@ def add(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     try:
-        settings = _settings(args)
-        reports = [(name, _judged(name, settings, args.slo)) for name in args.file]
+        files = [(name, _windows(name, args.slo)) for name in args.file]
+        settings = _settings(args, {metric for _, windows in files for metric in _further(windows)})
+        reports = [(name, _judged(windows, settings)) for name, windows in files]
         if args.plot is not None:
             _plot(reports, settings, args.plot)
     except (ValueError, OSError) as problem:
@@ -96,15 +99,16 @@ def run(args: argparse.Namespace) -> int:
     return 0 if all(report.verdict == "Promote" for _, report in reports) else 1
 
 
-def _settings(args: argparse.Namespace) -> Settings:
+def _settings(args: argparse.Namespace, further: set[Metric]) -> Settings:
     from dataclasses import replace  # noqa: PLC0415
 
     from seawall.canary.judge import Settings  # noqa: PLC0415
+    from seawall.canary.templates import dealt, rule_of  # noqa: PLC0415
 
     settings = Settings(
         alpha=args.alpha, beta=args.beta, warmup_windows=args.warmup_windows, max_windows=args.max_windows
     )
-    rules = {rule.metric: rule for rule in settings.rules}
+    rules = {rule.metric: rule for rule in (*settings.rules, *(rule_of(name) for name in sorted(further)))}
     for option, field in (("floor", "floor"), ("ratio_ok", "ratio_ok"), ("ratio_bad", "ratio_bad")):
         for metric, value in getattr(args, option):
             if metric not in rules:
@@ -118,25 +122,41 @@ def _settings(args: argparse.Namespace) -> Settings:
                 f"{rule.metric}: --ratio-ok {rule.ratio_ok:g} must be at least 1"
                 f" and below --ratio-bad {rule.ratio_bad:g}"
             )
-    return replace(settings, rules=tuple(rules.values()))
+    return replace(settings, rules=dealt(rules.values()) if further else tuple(rules.values()))
 
 
-def _judged(name: str, settings: Settings, slo: float | None) -> Report:
-    from seawall.canary.record import Unreadable, read  # noqa: PLC0415
+def _further(windows: Sequence[Window]) -> set[Metric]:
+    return {metric for window in windows for metric in window.stable.further}
+
+
+def _judged(windows: Sequence[Window], settings: Settings) -> Report:
+    """By the built-in metrics and by the further ones that this very file has."""
+    from dataclasses import replace  # noqa: PLC0415
+
     from seawall.canary.replay import replay  # noqa: PLC0415
+    from seawall.canary.templates import dealt  # noqa: PLC0415
+    from seawall.canary.window import BUILT_IN  # noqa: PLC0415
+
+    told = {*BUILT_IN, *_further(windows)}
+    used = tuple(rule for rule in settings.rules if rule.metric in told)
+    if len(used) < len(settings.rules):
+        settings = replace(settings, rules=dealt(used))
+    return replay(windows, settings)
+
+
+def _windows(name: str, slo: float | None) -> list[Window]:
+    from seawall.canary.record import Unreadable, read  # noqa: PLC0415
 
     try:
         # Read to its end before it is judged: a fault after the verdict is a fault of the file all the same.
         if name == "-":
-            windows = list(read(sys.stdin, slo))
-        else:
-            with Path(name).open(encoding="utf-8") as lines:
-                windows = list(read(lines, slo))
+            return list(read(sys.stdin, slo))
+        with Path(name).open(encoding="utf-8") as lines:
+            return list(read(lines, slo))
     except Unreadable as problem:
         raise ValueError(f"{name}: {problem}") from None
     except UnicodeDecodeError as problem:
         raise ValueError(f"{name}: not UTF-8: {problem.reason} at byte {problem.start}") from None
-    return replay(windows, settings)
 
 
 def _plot(reports: Sequence[tuple[str, Report]], settings: Settings, path: Path) -> None:
@@ -201,7 +221,8 @@ def _show(name: str, report: Report, settings: Settings) -> None:
     print(f"{name}: roll back at {-math.log(settings.alpha):.2f}, promote at {-math.log(settings.beta):.2f}")
     if report.looks:
         heads = "".join(
-            f" | {NAMES[metric]:>8} {'stable':>6} {'worse':>7} {'sound':>7}" for metric in metrics
+            f" | {NAMES.get(metric, metric)[:8]:>8} {'stable':>6} {'worse':>7} {'sound':>7}"
+            for metric in metrics
         )
         print(f"{'window end':>12} {'requests':>8}{heads}")
     for look in report.looks:

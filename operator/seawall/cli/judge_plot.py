@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from seawall.canary.replay import Look, Report
 from seawall.canary.window import Metric
 
 COLOURS: dict[Metric, str] = {"latency": "#0b6e99", "errors": "#a61b1b", "disagreement": "#7a4b94"}
+FURTHER = ("#2e7d32", "#c77700", "#5d4037", "#00838f", "#ad1457")
 SHOWN_FLOOR = -8.0
 """Evidence far below 0 says only that the other side is right; it would squeeze the rest."""
 
@@ -37,9 +39,14 @@ def _minutes(looks: Sequence[Look]) -> np.ndarray[Any, Any]:
     return (np.asarray([look.end for look in looks]) - looks[0].end) / 60 if looks else np.zeros(0)
 
 
+def _colours(report: Report) -> dict[Metric, str]:
+    further = (metric for metric in report.needed if metric not in COLOURS)
+    return COLOURS | dict(zip(further, cycle(FURTHER), strict=False))
+
+
 def _rates(axes: Any, name: str, report: Report) -> None:
     minutes = _minutes(report.looks)
-    for metric, colour in COLOURS.items():
+    for metric, colour in _colours(report).items():
         for arm, style in (("stable", "--"), ("candidate", "-")):
             counts = [getattr(look, arm).seen(metric) for look in report.looks]
             rates = [100 * bad / total if total else math.nan for bad, total in counts]
@@ -61,7 +68,7 @@ def _evidence(axes: Any, report: Report, settings: Settings) -> None:
         for field, style, label in (("rollback", "-", "worse"), ("promote", ":", "sound")):
             values = [getattr(look.metrics[metric], field) for look in report.looks]
             axes.plot(
-                minutes, np.maximum(values, SHOWN_FLOOR), style, color=COLOURS[metric],
+                minutes, np.maximum(values, SHOWN_FLOOR), style, color=_colours(report)[metric],
                 label=f"{metric}: {label}",
             )  # fmt: skip
     for level, text in (

@@ -10,14 +10,16 @@ from typing import Any, Literal
 
 from seawall.api.units import parse_duration
 from seawall.api.v1alpha1 import AcceleratorClassSpec, InferenceServiceSpec
+from seawall.canary.templates import Template
 from seawall.decide.acceptance import accept
 from seawall.decide.actuator import Mode, behavior_of, bounds_of, choose
 from seawall.decide.children import Revision, ready_since, revisions, selected_revision
 from seawall.decide.conditions import parse_timestamp
+from seawall.decide.rollout_plan import plan_of
 from seawall.decide.rollout_state import RolloutState
 from seawall.decide.types import Manifest, Observed
 from seawall.desired.inputs import RevisionInputs
-from seawall.desired.names import TRITON_CONTAINER, headless_name
+from seawall.desired.names import TRITON_CONTAINER, candidate_name, headless_name
 from seawall.measure.budget import Day, parse
 from seawall.measure.types import Reading
 from seawall.sizing.capacity import CapacityTable
@@ -85,6 +87,10 @@ class Arm:
     """the load that the status shows of this very revision: what a new leader goes on with"""
     offered_rps: float | None = None
     """for a candidate: the demand that it will have to carry, as heavy as it has shown itself to be"""
+    window_seconds: float | None = None
+    """of an analysis; None where no rollout of this service would have one"""
+    templates: tuple[Template, ...] = ()
+    """metrics of the user's, for that analysis"""
 
 
 def arms(observed: Observed) -> tuple[Arm, ...]:
@@ -135,7 +141,7 @@ def _arm(
         model=meta["name"],
         pods={p["metadata"]["name"]: p["status"]["podIP"] for p in pods if p["status"].get("podIP")},
         started=_started(pods),
-        backends=(meta["name"], headless_name(meta["name"])) if role == "Stable" else (),
+        backends=_backends(meta["name"], role),
         replicas=here.replicas,
         ready=here.available,
         starting=max(0, here.replicas - here.available),
@@ -149,8 +155,20 @@ def _arm(
         availability=_share(spec.slo.availability),
         remembered=parse(objective.get("days") or ()),
         published=_number(scaling.get("load")) if scaling.get("revision") == here.name else None,
+        **_analysis(spec),
         **_costs(spec, accelerator),
     )
+
+
+def _backends(service: str, role: Role) -> tuple[str, ...]:
+    return (service, headless_name(service)) if role == "Stable" else (candidate_name(service),)
+
+
+def _analysis(spec: InferenceServiceSpec) -> dict[str, Any]:
+    plan = plan_of(spec, 1)
+    if plan.strategy != "Canary":
+        return {}
+    return {"window_seconds": plan.window_seconds, "templates": plan.templates}
 
 
 @dataclass(frozen=True, slots=True)

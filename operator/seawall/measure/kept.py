@@ -14,8 +14,12 @@ from seawall.measure.types import ArmSample, PodSample
 @dataclass(slots=True)
 class Kept:
     newest: ArmSample | None = None
+    answered_at: float | None = None
+    """of the first sample that the source had an answer for"""
     expected: frozenset[str] = frozenset()
     """pods that serve now, as far as is known"""
+    since: dict[str, float] = field(default_factory=dict)
+    """when each of them was first expected"""
     pods: dict[str, Track] = field(default_factory=dict)
     told: dict[str, PodSample] = field(default_factory=dict)
     """the last believable sample of each"""
@@ -24,6 +28,8 @@ class Kept:
     gateways: dict[str, Track] = field(default_factory=dict)
     gateway_here: frozenset[str] = frozenset()
     """instances in the newest sample that had any"""
+    gateway_since: dict[str, float] = field(default_factory=dict)
+    """when each of them was first told"""
     gateway_fault: str = ""
     gateway_busy_at: float | None = None
     of_pods: Accrued = field(default_factory=Accrued)

@@ -94,12 +94,13 @@ def within(edges: Sequence[float], counts: Floats, slo_ms: float, source: Source
     if not fitting:
         return None
     edge = float(edges[fitting[-1]])
-    exact = math.isclose(edge, slo_ms, rel_tol=1e-9) and (source != "Gateway" or _two_digits(edge))
+    exact = math.isclose(edge, slo_ms, rel_tol=1e-9) and told_exactly(edge, source)
     return Within(float(counts[fitting[-1]]), edge, exact)
 
 
-def _two_digits(edge_ms: float) -> bool:
-    if edge_ms <= ENVOY_EXACT_MS:
+def told_exactly(edge_ms: float, source: Source) -> bool:
+    """Whether the server itself can tell what is below this edge."""
+    if source != "Gateway" or edge_ms <= ENVOY_EXACT_MS:
         return True
     step = 10.0 ** (math.floor(math.log10(edge_ms)) - 1)
     return math.isclose(edge_ms / step, round(edge_ms / step), rel_tol=1e-9)

@@ -55,12 +55,19 @@ class Track:
     points: list[tuple[float, Floats]] = field(default_factory=list)
     born: float | None = None
     problem: str = ""
+    line: object = field(default_factory=object)
+    """totals of the same line differ by what came between them, and by nothing else"""
+    from_zero: bool = False
+    """the line begins where the server did"""
+    found: Floats | None = None
+    """what the server had counted at the first look of all, as long as that line lasts"""
 
     @staticmethod
     def begin(look: Look) -> Track:
         """Counted from zero only where the server is known to have started just before."""
         track = Track(look)
         track._base(look, track._just_started(look))
+        track.found = None if track.from_zero else look.values
         return track
 
     def follow(self, look: Look, now: float) -> Floats | None:
@@ -77,6 +84,8 @@ class Track:
             self._base(look, self._just_started(look))
             return None
         added = look.values if restarted else look.values - before.values
+        if restarted:
+            self._break(False)
         if float(added.min()) < -1e-9:
             self.problem = "tells counters that fell although the server was not restarted"
             self._base(look, False)
@@ -107,11 +116,20 @@ class Track:
         self.last = look
         zero = np.zeros_like(look.values)
         self.born = None
+        self._break(from_zero and look.started is not None)
         if from_zero and look.started is not None:
             self.born = min(look.started, look.at - 1e-3)
             self.points = [(self.born, zero), (look.at, look.values)]
         else:
             self.points = [(look.at, zero)]
+
+    def _break(self, from_zero: bool) -> None:
+        self.line, self.from_zero, self.found = object(), from_zero, None
+
+    def at(self, edge: float) -> tuple[float, Floats] | None:
+        """The totals of the last look at or before a moment that is no longer ago than what is kept."""
+        known = [point for point in self.points if point[0] <= edge]
+        return known[-1] if known else None
 
     @staticmethod
     def _just_started(look: Look) -> bool:

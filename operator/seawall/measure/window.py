@@ -11,6 +11,7 @@ from seawall.measure.kept import Kept
 from seawall.measure.latency import Accrued
 from seawall.measure.quantile import Floats, true_edges
 from seawall.measure.reading import read
+from seawall.measure.standing import Standing, standing
 from seawall.measure.track import Look, Track
 from seawall.measure.types import ArmSample, GatewaySample, PodSample, Reading
 
@@ -30,12 +31,24 @@ class Series:
         self._kept.of_pods, self._kept.of_gateway = Accrued(), Accrued()
         return reading
 
+    def standing(self, edge: float) -> Standing:
+        return standing(self._kept, edge)
+
+    def forget_gateways(self) -> None:
+        """The revision goes by another name there now: what was counted under it was somebody else's."""
+        kept = self._kept
+        kept.gateways, kept.gateway_here, kept.gateway_since, kept.gateway_fault = {}, frozenset(), {}, ""
+        kept.gateway_busy_at, kept.answered_at = None, None
+
     def add(self, sample: ArmSample) -> Series:
         kept = self._kept
         self._began = sample.at if self._began is None else self._began
         kept.newest = sample
+        if kept.answered_at is None and sample.trouble is None:
+            kept.answered_at = sample.at
         if sample.expected or sample.trouble is None:
             kept.expected = sample.expected | {pod.pod for pod in sample.pods}
+        kept.since = {name: kept.since.get(name, sample.at) for name in kept.expected}
         kept.faults = faults.pod_faults(sample)
         self._note_arrivals(
             [self._add_pod(pod, sample.at) for pod in sample.pods if pod.pod not in kept.faults]
@@ -67,6 +80,7 @@ class Series:
             return
         parts = faults.gateway_parts(gateway)
         kept.gateway_here = frozenset(part.instance for part in parts)
+        kept.gateway_since = {name: kept.gateway_since.get(name, now) for name in kept.gateway_here}
         for part in parts:
             added = self._follow(kept.gateways, part.instance, _gateway_look(part), now, kept.of_gateway)
             if added is not None and added[0] > 0:

@@ -8,20 +8,19 @@ samples that would do.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from seawall.canary import alike
 from seawall.optimize.graph import session
 from seawall.optimize.intervals import mean_interval, paired_drop, wilson
 from seawall.optimize.sessions import answer, batches, takes_batches
 from seawall.optimize.types import AccuracyDrop, Array, Criterion, Graph, Proof, Refused, Samples
 
-FLOORS = {"top1": 0.98, "cosine": 0.99, "relative-error": 0.1}
-"""Where the request names none. Two decisions in a hundred; a cosine at which nearest neighbours mostly stay;
-of relative-error it is a ceiling."""
+FLOORS = {"top1": 0.98, **alike.BOUNDS}
+"""Where the request names none. Of relative-error it is a ceiling."""
 
 
 def default_floor(metric: str) -> float:
@@ -84,13 +83,7 @@ class _Tally:
     values: list[Array] = field(default_factory=list)
 
     def add(self, wanted: list[Array], found: list[Array]) -> None:
-        if self.metric == "top1":
-            self.values.append(_decided_alike(wanted[0], found[0]))
-            return
-        compare = _cosine if self.metric == "cosine" else _relative_error
-        worst = np.min if self.metric == "cosine" else np.max
-        each = [compare(w, f) for w, f in zip(wanted, found, strict=True)]
-        self.values.append(worst(np.stack(each), axis=0))
+        self.values.append(alike.measured(self.metric, wanted, found))
 
     def proof(self, criterion: Criterion, samples: Samples) -> Proof:
         values = np.concatenate(self.values)
@@ -144,46 +137,7 @@ def _require_comparable(name: str, wanted: Array, found: Array) -> None:
 
 
 def _decisions(output: Array, count: int | None) -> Array:
-    """The class of each sample: the largest score along the last axis, or the output itself if it is one."""
-    rows = _rows(output, count)
-    if rows.dtype.kind == "f" and rows.ndim > 1 and rows.shape[-1] > 1:
-        return np.asarray(np.argmax(rows, axis=-1))
-    return np.asarray(rows > 0.5) if rows.dtype.kind == "f" else rows
-
-
-def _decided_alike(wanted: Array, found: Array) -> Array:
-    """1 where every decision of a sample is the same; a sample of several positions has several."""
-    same = _decisions(wanted, len(wanted)) == _decisions(found, len(found))
-    return np.asarray(same.reshape(len(wanted), -1).all(axis=1), dtype=np.float64)
-
-
-def _pairs(wanted: Array, found: Array) -> Iterator[tuple[Array, Array]]:
-    for first, second in zip(wanted, found, strict=True):
-        if first.dtype.kind in "OUS":
-            # Words are equal or not: as numbers, the same direction or the opposite of nothing.
-            yield np.ones(1), np.full(1, float(np.array_equal(first, second)))
-            continue
-        a, b = np.ravel(first).astype(np.float64), np.ravel(second).astype(np.float64)
-        finite = np.isfinite(a)
-        yield np.where(finite, a, 0.0), np.where(finite, b, 0.0)
-
-
-def _cosine(wanted: Array, found: Array) -> Array:
-    def one(a: Array, b: Array) -> float:
-        norms = float(np.linalg.norm(a) * np.linalg.norm(b))
-        if norms == 0.0:
-            return float(not a.any() and not b.any())
-        return min(1.0, float(a @ b) / norms)
-
-    return np.array([one(a, b) for a, b in _pairs(wanted, found)])
-
-
-def _relative_error(wanted: Array, found: Array) -> Array:
-    def one(a: Array, b: Array) -> float:
-        size, off = float(np.linalg.norm(a)), float(np.linalg.norm(a - b))
-        return off / size if size else float(off > 0.0)
-
-    return np.array([one(a, b) for a, b in _pairs(wanted, found)])
+    return alike.decisions(_rows(output, count))
 
 
 def _drop(labelled: list[Array], labels: Array | None, session: Any) -> AccuracyDrop | None:

@@ -11,10 +11,13 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from seawall.canary.counts import Counts
+from seawall.canary.cutter import Cutter
+from seawall.canary.window import Window
 from seawall.decide.arms import Arm
 from seawall.decide.objective import tally
 from seawall.decide.scaling import Memory, assess_all, profile_of, weight
-from seawall.decide.types import Assessment, Budget
+from seawall.decide.types import Assessment, Budget, Windows
 from seawall.measure.budget import Ledger
 from seawall.measure.types import ArmSample, Reading
 from seawall.measure.window import Series
@@ -57,6 +60,18 @@ class Scaled:
     budget: Budget | None = None
     shown: tuple[Mapping[str, Assessment], Budget | None] = field(default_factory=lambda: ({}, None))
     shown_at: float = float("-inf")
+    cutter: Cutter | None = None
+    windows: Windows = field(default_factory=Windows)
+    counts: Counts = field(default_factory=Counts)
+
+    def settle(self, arms: tuple[Arm, ...]) -> None:
+        """These are its revisions now. One that was promoted goes by another name from then on."""
+        before = {arm.revision: arm.backends for arm in self.arms}
+        for arm in arms:
+            series = self.series.get(arm.revision)
+            if series is not None and before.get(arm.revision, arm.backends) != arm.backends:
+                series.forget_gateways()
+        self.arms = arms
 
     def targets(self) -> list[Target]:
         """Revisions that have pods to be asked."""
@@ -68,6 +83,42 @@ class Scaled:
             pods = tuple(replace(p, batches=asked.get(p.pod, p.batches)) for p in sample.pods)
             sample = replace(sample, pods=pods)
         self.series.setdefault(revision, Series()).add(sample)
+
+    def cut(self, now: float) -> bool:
+        """The windows that are due; whether there is news of them."""
+        stable = next((arm for arm in self.arms if arm.role == "Stable"), None)
+        candidate = next((arm for arm in self.arms if arm.role == "Candidate"), None)
+        if stable is None or stable.window_seconds is None:
+            self.cutter, self.windows, self.counts = None, Windows(), Counts()
+            return False
+        if self.cutter is None or self.cutter.seconds != stable.window_seconds:
+            self.cutter = Cutter(stable.window_seconds)
+        cutter = self.cutter
+        changed = cutter.follow(stable.revision, candidate.revision if candidate is not None else "")
+        self._follow(stable, cutter)
+        news = cutter.cut(now, self._asked(stable), self._asked(candidate), stable.slo_ms)
+        if news or changed:
+            self.show()
+        return news and not self.waiting()
+
+    def _follow(self, arm: Arm, cutter: Cutter) -> None:
+        values = {"namespace": arm.namespace, "name": arm.service}
+        values |= {"stable": cutter.stable, "candidate": cutter.candidate}
+        templates = arm.templates if cutter.candidate else ()
+        self.counts.follow(templates, values, cutter.seconds, tuple(cutter.closed))
+
+    def waiting(self) -> list[Window]:
+        """Windows that are public once Prometheus has been asked about them."""
+        return self.counts.due(self.cutter.closed) if self.cutter is not None else []
+
+    def show(self) -> None:
+        cutter = self.cutter
+        if cutter is not None:
+            told = self.counts.completed(tuple(cutter.closed))
+            self.windows = Windows(told, cutter.trouble, cutter.message)
+
+    def _asked(self, arm: Arm | None) -> Series | None:
+        return self.series.get(arm.revision) if arm is not None and arm.pods else None
 
     def assess(self, now: float, tables: Tables, dispatching: Dispatching) -> None:
         arms = [self._completed(now, arm, tables, dispatching) for arm in self.arms]

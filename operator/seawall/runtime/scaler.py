@@ -15,10 +15,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from seawall.decide.arms import arms
-from seawall.decide.types import Assessment, Budget, Key
+from seawall.decide.types import Assessment, Budget, Key, Windows
 from seawall.desired.inputs import Platform
 from seawall.measure.types import ArmSample
 from seawall.ports import Metrics, Target
+from seawall.runtime.counting import Counting
 from seawall.runtime.observe import told
 from seawall.runtime.scaled import Dispatching, Scaled
 from seawall.runtime.store import Store
@@ -74,6 +75,7 @@ class Scaler:
         self._synced = float("-inf")
         self._asking: asyncio.Task[None] | None = None
         self._asked = float("-inf")
+        self._counting = Counting(metrics, self._counted)
 
     def __len__(self) -> int:
         return len(self._services)
@@ -82,6 +84,10 @@ class Scaler:
         """What is public of this service."""
         service = self._services.get(key)
         return service.shown if service is not None else NOTHING
+
+    def windows(self, key: Key) -> Windows:
+        service = self._services.get(key)
+        return service.windows if service is not None else Windows()
 
     async def run(self) -> None:
         try:
@@ -94,11 +100,13 @@ class Scaler:
         finally:
             if self._asking is not None:
                 self._asking.cancel()
+            self._counting.cancel()
 
     async def tick(self) -> None:
         """One round: who there is, what they say, and every fifteen seconds what follows from it."""
         await self._refresh(self._clock())
         await self._read()
+        await self._cut()
         now = self._clock()
         if now - self._asked >= BATCHES_SECONDS and (self._asking is None or self._asking.done()):
             self._asked = now
@@ -134,7 +142,7 @@ class Scaler:
         known.versions, known.read_at = versions, now
         moment = datetime.fromtimestamp(now, UTC)
         capabilities = self._survey.capabilities
-        known.arms = arms(told(self._store, key, manifest, self._platform, moment, capabilities))
+        known.settle(arms(told(self._store, key, manifest, self._platform, moment, capabilities)))
 
     async def _read(self) -> None:
         wanted = [(service, target) for service in self._services.values() for target in service.targets()]
@@ -145,6 +153,29 @@ class Scaler:
                 service.take(target.revision, sample)
             except Exception:  # one service's surprise is that service's
                 logger.exception("a sample was not understood", extra={"key": f"{target.service}"})
+
+    async def _cut(self) -> None:
+        now = self._clock()
+        for number, (key, service) in enumerate(list(self._services.items())):
+            try:
+                if service.cut(now):
+                    self._counted(key)
+                if service.waiting():
+                    self._counting.start(key, service)
+            except Exception:  # one service's surprise is that service's
+                logger.exception("no window was cut", extra={"key": str(key)})
+            if number % BREATH == BREATH - 1:
+                await asyncio.sleep(0)
+
+    def _counted(self, key: Key) -> None:
+        """There is news of its windows."""
+        if self._judged(key):
+            self._wake(key)
+
+    def _judged(self, key: Key) -> bool:
+        """A candidate is on its way through the steps of a plan."""
+        rollout = ((self._store.service(key) or {}).get("status") or {}).get("rollout") or {}
+        return bool(rollout.get("candidateRevision")) and rollout.get("step") is not None
 
     async def _samples(self, targets: Sequence[Target]) -> Sequence[ArmSample]:
         """One each, whatever the source does."""

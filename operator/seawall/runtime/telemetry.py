@@ -31,10 +31,22 @@ _PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "ta
 
 
 @dataclass(frozen=True, slots=True)
+class RolloutFigures:
+    """Of a candidate on its way."""
+
+    revision: str
+    weight: float | None
+    """share of the traffic that the routes give it"""
+    evidence: tuple[tuple[str, str, float], ...]
+    """(metric, direction, logarithm)"""
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceFigures:
     revision: str
     slo_target_seconds: float | None
     desired_replicas: int | None
+    rollout: RolloutFigures | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +82,7 @@ ARM_SERIES = {
     "energy_joules_per_1k_requests": "Energy of a thousand requests, in joules.",
 }
 LABELS = ["namespace", "inferenceservice", "revision"]
+DIRECTIONS = {"rollback": "logERollback", "pass": "logEPass"}
 
 
 class _Services(Collector):
@@ -84,6 +97,8 @@ class _Services(Collector):
         yield from _families(SERVICE_SERIES, services)
         arms = [((key.namespace, key.name, revision), f) for (key, revision), f in list(self._arms.items())]
         yield from _families(ARM_SERIES, arms)
+        rollouts = [(labels, figures.rollout) for labels, figures in services if figures.rollout is not None]
+        yield from _rollout_families(rollouts)
 
 
 def _families(
@@ -96,6 +111,43 @@ def _families(
             if value is not None and math.isfinite(value):
                 family.add_metric(labels, value)
         yield family
+
+
+def rollout_figures(rollout: Mapping[str, Any]) -> RolloutFigures | None:
+    """From status.rollout; None while no candidate has a step."""
+    candidate, weight = rollout.get("candidateRevision"), rollout.get("observedWeight")
+    if not candidate or rollout.get("step") is None:
+        return None
+    evidence = tuple(
+        (str(each["metric"]), direction, float(each[field]))
+        for each in (rollout.get("analysis") or {}).get("metrics") or ()
+        for direction, field in DIRECTIONS.items()
+        if field in each
+    )
+    return RolloutFigures(str(candidate), weight / 100 if weight is not None else None, evidence)
+
+
+def _rollout_families(
+    rollouts: Sequence[tuple[tuple[str, str, str], RolloutFigures]],
+) -> Iterator[GaugeMetricFamily]:
+    weight = GaugeMetricFamily(
+        "seawall_rollout_weight_ratio",
+        "Share of the traffic that the routes give a candidate.",
+        labels=LABELS,
+    )
+    evidence = GaugeMetricFamily(
+        "seawall_rollout_evidence",
+        "Evidence for rolling a candidate back, or for passing its step: a natural logarithm.",
+        labels=[*LABELS, "metric", "direction"],
+    )
+    for (namespace, name, _), each in rollouts:
+        labels = (namespace, name, each.revision)
+        if each.weight is not None:
+            weight.add_metric(labels, each.weight)
+        for metric, direction, value in each.evidence:
+            evidence.add_metric((*labels, metric, direction), value)
+    yield weight
+    yield evidence
 
 
 class _Builds(Collector):
