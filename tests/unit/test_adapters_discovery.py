@@ -17,6 +17,7 @@ from seawall.ports import ApiRejected, ApiUnavailable
 from seawall.runtime.health import bound_port, serve
 
 KEDA, MONITORING, VERSION = "/apis/keda.sh/v1alpha1", "/apis/monitoring.coreos.com/v1", "/version"
+GATEWAY = "/apis/gateway.networking.k8s.io/v1"
 
 
 def resources(*names: str) -> tuple[int, str]:
@@ -29,7 +30,7 @@ def version(minor: str) -> tuple[int, str]:
 
 
 ABSENT = (404, "404 page not found")
-BARE = {KEDA: ABSENT, MONITORING: ABSENT, VERSION: version("36")}
+BARE = {KEDA: ABSENT, MONITORING: ABSENT, GATEWAY: ABSENT, VERSION: version("36")}
 
 
 class Server:
@@ -75,6 +76,16 @@ async def client(server: Server) -> AsyncIterator[ApiClient]:
         pytest.param(
             {KEDA: (200, '{"resources": null}')}, Served(False, False, True), id="a group without kinds"
         ),
+        pytest.param(
+            {GATEWAY: resources("gateways", "httproutes", "grpcroutes")},
+            Served(False, False, True, gateway_api=True, grpc_routes=True),
+            id="the Gateway API",
+        ),
+        pytest.param(
+            {GATEWAY: resources("gateways", "httproutes")},
+            Served(False, False, True, gateway_api=True),
+            id="the Gateway API before GRPCRoutes",
+        ),
         pytest.param({VERSION: version("34")}, Served(False, False, False), id="before tolerances"),
         pytest.param({VERSION: version("35+")}, Served(False, False, True), id="a provider's version"),
         pytest.param({VERSION: version("")}, Served(False, False, False), id="a version that says nothing"),
@@ -97,6 +108,7 @@ async def test_what_is_served(
         (KEDA, (200, "[1]"), ApiUnavailable),
         (MONITORING, (401, "{}"), ApiUnavailable),
         (MONITORING, (403, '{"message": "no"}'), ApiRejected),
+        (GATEWAY, (503, "{}"), ApiUnavailable),
         (VERSION, (502, ""), ApiUnavailable),
     ],
 )

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from seawall.api.v1alpha1 import AcceleratorClass
-from seawall.runtime.kinds import BY_NAME, WATCHED, Kind
+from seawall.runtime.kinds import BY_NAME, ROUTES, WATCHED, Kind
 from seawall.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -139,9 +139,10 @@ def test_rights_name_what_they_allow() -> None:
         assert "*" not in rule["apiGroups"] + rule["resources"] + rule["verbs"]
 
 
+GATEWAY_API = "gateway.networking.k8s.io"
 WRITTEN = {"deployments", "services", "poddisruptionbudgets", "serviceaccounts", "networkpolicies"}
 WRITTEN |= {"jobs", "modelbuilds", "horizontalpodautoscalers", "scaledobjects"}
-WRITTEN |= {"podmonitors", "prometheusrules"}
+WRITTEN |= {"podmonitors", "prometheusrules", "httproutes", "grpcroutes"}
 
 
 @pytest.mark.parametrize("kind", BY_NAME.values(), ids=lambda kind: kind.kind)
@@ -153,7 +154,8 @@ def test_what_is_watched_may_be_watched_and_what_is_written_may_be_written(kind:
         if group in rule["apiGroups"] and kind.plural in rule["resources"]
         for verb in rule["verbs"]
     }
-    assert {"get", "list"} <= allowed
+    assert "get" in allowed
+    assert ("list" in allowed) is (kind not in ROUTES)
     assert ("watch" in allowed) is (kind in WATCHED)
     assert ({"create", "patch", "delete"} <= allowed) is (kind.plural in WRITTEN)
 
@@ -161,6 +163,11 @@ def test_what_is_watched_may_be_watched_and_what_is_written_may_be_written(kind:
 def reads_secrets(rule: dict[str, Any]) -> bool:
     """Any of them, other than one of the operator's own that the rule names."""
     return "secrets" in rule["resources"] and rule.get("resourceNames") != ["seawall-metrics-api"]
+
+
+def test_gateways_are_their_owners_business() -> None:
+    groups = [rule["resources"] for rule in rules(rendered({})) if GATEWAY_API in rule["apiGroups"]]
+    assert groups == [["httproutes", "grpcroutes"]]
 
 
 def test_secrets_are_readable_only_where_asked_for() -> None:

@@ -229,3 +229,46 @@ async def test_writes_beyond_the_burst_wait_their_turn() -> None:
     now = 1.0
     await bucket.take()
     assert bucket._tokens == 1
+
+
+STEPS = (
+    {"op": "test", "path": "/metadata/resourceVersion", "value": "7"},
+    {"op": "add", "path": "/spec/rules/0/backendRefs/0/weight", "value": 90},
+)
+ROUTE = ObjectRef("gateway.networking.k8s.io/v1", "HTTPRoute", "ns", "theirs")
+
+
+async def test_weights_are_a_json_patch_by_a_manager_of_their_own(
+    server: Server, cluster: KubeCluster
+) -> None:
+    server.answers = [(200, MANIFEST), (404, {})]
+    assert await cluster.patch(ROUTE, STEPS) == MANIFEST
+    method, path, query, content, body = server.requests[0]
+    assert (method, path) == ("PATCH", "/apis/gateway.networking.k8s.io/v1/namespaces/ns/httproutes/theirs")
+    assert query == {"fieldManager": "seawall-routes"}
+    assert content == "application/json-patch+json"
+    assert body == list(STEPS)
+    assert await cluster.patch(ROUTE, STEPS) is None
+
+
+@pytest.mark.parametrize(
+    ("status", "data", "kind"),
+    [
+        pytest.param(409, {}, ApiUnavailable, id="somebody was faster"),
+        pytest.param(422, {"message": "the server rejected our request"}, ApiUnavailable, id="a failed test"),
+        pytest.param(
+            422,
+            {"details": {"causes": [{"reason": "FieldValueInvalid", "field": "spec.rules"}]}},
+            ApiRejected,
+            id="what would not be valid",
+        ),
+        pytest.param(403, {"message": "forbidden"}, ApiRejected, id="what is not allowed"),
+        pytest.param(503, {}, ApiUnavailable, id="nobody there"),
+    ],
+)
+async def test_a_patch_that_fails_is_tried_again_where_that_helps(
+    server: Server, cluster: KubeCluster, status: int, data: dict[str, Any], kind: type[Exception]
+) -> None:
+    server.answers = [(status, data)]
+    with pytest.raises(kind):
+        await cluster.patch(ROUTE, STEPS)

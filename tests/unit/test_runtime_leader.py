@@ -145,6 +145,7 @@ async def test_without_the_lease_reads_pass_and_every_write_is_refused() -> None
     for write in (
         fenced.apply(manifest, force=True),
         fenced.apply_status(ref, {}),
+        fenced.patch(ref, ()),
         fenced.delete(ref),
         fenced.record(manifest, None),  # type: ignore[arg-type]
     ):

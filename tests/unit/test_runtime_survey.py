@@ -125,6 +125,15 @@ async def test_only_a_difference_is_told() -> None:
     assert scene.survey.capabilities.prometheus_operator
 
 
+async def test_routes_are_known_of_and_kept_in_no_store() -> None:
+    scene = Scene()
+    scene.served = Served(gateway_api=True)
+    await scene.survey.look()
+    assert (scene.survey.capabilities.gateway_api, scene.survey.capabilities.grpc_routes) == (True, False)
+    assert scene.changes == 1
+    assert scene.cluster.calls == {}
+
+
 @pytest.mark.parametrize("fault", [ApiUnavailable("away"), ApiRejected("forbidden")])
 async def test_what_was_known_stands_while_nobody_answers(fault: Exception) -> None:
     scene = Scene()

@@ -16,6 +16,7 @@ from seawall.ports import ApiUnavailable
 
 KEDA = ("keda.sh/v1alpha1", frozenset({"scaledobjects"}))
 PROMETHEUS_OPERATOR = ("monitoring.coreos.com/v1", frozenset({"podmonitors", "prometheusrules"}))
+GATEWAY_API = "gateway.networking.k8s.io/v1"
 TOLERANCE_SINCE = (1, 35)
 """Kubernetes from which on an autoscaler's own tolerance is known and switched on by default."""
 
@@ -30,21 +31,34 @@ class Served:
     """PodMonitors and PrometheusRules"""
     tolerance: bool
     """behavior.*.tolerance of a HorizontalPodAutoscaler"""
+    gateway_api: bool = False
+    """HTTPRoutes"""
+    grpc_routes: bool = False
+    """GRPCRoutes"""
 
 
 async def discover(client: ApiClient) -> Served:
     """Raises ApiUnavailable while that cannot be told: what was known then stands."""
+    keda = await _serves(client, *KEDA)
+    prometheus_operator = await _serves(client, *PROMETHEUS_OPERATOR)
+    routes = await _resources(client, GATEWAY_API)
     return Served(
-        keda=await _serves(client, *KEDA),
-        prometheus_operator=await _serves(client, *PROMETHEUS_OPERATOR),
+        keda=keda,
+        prometheus_operator=prometheus_operator,
         tolerance=await _version(client) >= TOLERANCE_SINCE,
+        gateway_api="httproutes" in routes,
+        grpc_routes="grpcroutes" in routes,
     )
 
 
 async def _serves(client: ApiClient, group_version: str, resources: frozenset[str]) -> bool:
+    return resources <= await _resources(client, group_version)
+
+
+async def _resources(client: ApiClient, group_version: str) -> frozenset[str]:
     """A CRD whose names were not accepted is in no list: the list counts, not the group."""
     found = await _get(client, f"/apis/{group_version}")
-    return resources <= {str(entry.get("name")) for entry in found.get("resources") or ()}
+    return frozenset(str(entry.get("name")) for entry in found.get("resources") or ())
 
 
 async def _version(client: ApiClient) -> tuple[int, int]:

@@ -19,13 +19,14 @@ from kubernetes.aio.client.api_client import ApiClient
 
 from seawall.adapters.problems import Answer, problem
 from seawall.decide.types import EventNote, Manifest, ObjectRef
-from seawall.desired.names import REPLICAS_MANAGER
+from seawall.desired.names import REPLICAS_MANAGER, ROUTES_MANAGER
 from seawall.ports import ApiUnavailable
 
 CHILD_MANAGER = "seawall"
 STATUS_MANAGER = "seawall-status"
 CONTROLLER = "serving.seawall.dev/operator"
 APPLY = "application/apply-patch+yaml"
+JSON_PATCH = "application/json-patch+json"
 PAGE = 500
 HEADERS = {
     "Accept": "application/json",
@@ -54,6 +55,8 @@ PLURALS: Mapping[tuple[str, str], str] = {
     ("keda.sh/v1alpha1", "ScaledObject"): "scaledobjects",
     ("monitoring.coreos.com/v1", "PodMonitor"): "podmonitors",
     ("monitoring.coreos.com/v1", "PrometheusRule"): "prometheusrules",
+    ("gateway.networking.k8s.io/v1", "HTTPRoute"): "httproutes",
+    ("gateway.networking.k8s.io/v1", "GRPCRoute"): "grpcroutes",
     ("apiregistration.k8s.io/v1", "APIService"): "apiservices",
 }
 
@@ -153,6 +156,26 @@ class KubeCluster:
             return None
         return _object(answer, f"scale {ref}")
 
+    async def patch(self, ref: ObjectRef, operations: Sequence[Mapping[str, Any]]) -> Manifest | None:
+        await self._bucket.take()
+        answer = await self.call(
+            "PATCH",
+            "patch",
+            ref.api_version,
+            ref.kind,
+            ref.namespace,
+            ref.name,
+            query={"fieldManager": ROUTES_MANAGER},
+            body=[dict(step) for step in operations],  # the client takes a list and no tuple
+            content_type=JSON_PATCH,
+        )
+        if answer.status == 404:
+            return None
+        if answer.status == 422 and not answer.causes:
+            # The operations themselves did not fit; an object that is not valid has its causes listed.
+            raise ApiUnavailable(f"patch {ref}: it has just changed")
+        return _object(answer, f"patch {ref}")
+
     async def delete(self, ref: ObjectRef) -> None:
         body: dict[str, Any] = {"propagationPolicy": "Background"}
         if ref.uid:
@@ -217,7 +240,7 @@ class KubeCluster:
         name: str = "",
         *,
         query: Mapping[str, str] | None = None,
-        body: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
         content_type: str = "application/json",
     ) -> Answer:
         """One request, whatever the answer; raises ApiUnavailable when there is none."""

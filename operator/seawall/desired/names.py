@@ -16,11 +16,17 @@ MANAGER = "seawall"
 REPLICAS_MANAGER = "seawall-replicas"
 """Field manager of spec.replicas alone: it never sends an apply without that field, so no change of mode
 resets a count."""
+ROUTES_MANAGER = "seawall-routes"
+"""Field manager of the weights in routes that belong to somebody else."""
 MODEL_SERVER = "model-server"
 MODEL_BUILD = "model-build"
+COMPARATOR = "comparator"
 SERVICE_LABEL = f"{GROUP}/inferenceservice"
 REVISION_LABEL = f"{GROUP}/revision"
 BUILD_LABEL = f"{GROUP}/modelbuild"
+COMPARES_LABEL = f"{GROUP}/compares"
+"""Of a comparator's pod: the service that it works for. It has no label of the service's own pods, and so
+counts among them nowhere."""
 
 APPLIED_ANNOTATION = f"{GROUP}/applied"
 INPUTS_ANNOTATION = f"{GROUP}/revision-inputs"
@@ -100,6 +106,26 @@ def deployment_name(service: str, revision: str) -> str:
 
 def headless_name(service: str) -> str:
     return f"{service}-headless"
+
+
+def candidate_name(service: str) -> str:
+    """The longest of the names that are made of a service's: 63 characters are a Service's limit."""
+    return f"{service}-candidate"
+
+
+def grpc_route_name(service: str) -> str:
+    """Not as the HTTPRoute: Contour keeps statuses by name alone, and one of the two would get none."""
+    return f"{service}-grpc"
+
+
+def shadow_name(service: str) -> str:
+    """The comparator of a shadow step."""
+    return f"{service}-shadow"
+
+
+def comparator_labels(owner: Owner) -> dict[str, str]:
+    """Of its pods."""
+    return {MANAGED_BY: MANAGER, COMPONENT: COMPARATOR, COMPARES_LABEL: owner.name}
 
 
 def metadata(owner: Owner, name: str, labels: dict[str, str]) -> dict[str, Any]:

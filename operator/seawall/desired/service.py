@@ -1,4 +1,5 @@
-"""The two Services of an InferenceService: one address for clients, one name per pod for gRPC balancing."""
+"""The Services of an InferenceService: one address for clients, one name per pod for gRPC balancing, and one
+address for the candidate where routes split the traffic."""
 
 from __future__ import annotations
 
@@ -19,6 +20,12 @@ def build_headless_service(owner: Owner, revision: str | None) -> dict[str, Any]
     return _service(
         owner, names.headless_name(owner.name), revision, {"clusterIP": "None"}, ("http", "grpc", "metrics")
     )
+
+
+def build_candidate_service(owner: Owner, revision: str | None) -> dict[str, Any]:
+    """What the routes send the candidate's share to."""
+    name = names.candidate_name(owner.name)
+    return _service(owner, name, revision, {"type": "ClusterIP"}, ("http", "grpc"))
 
 
 _PORTS = {"http": names.HTTP_PORT, "grpc": names.GRPC_PORT, "metrics": names.METRICS_PORT}

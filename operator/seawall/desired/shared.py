@@ -18,9 +18,15 @@ def build_service_account(namespace: str) -> dict[str, Any]:
 
 
 def build_network_policy(namespace: str) -> dict[str, Any]:
-    """Model pods can be reached on their inference and metrics ports, from anywhere, and on nothing else."""
+    """Model pods, and the comparators beside them, can be reached on their inference and metrics ports, from
+    anywhere, and on nothing else."""
     ports = (names.HTTP_PORT, names.GRPC_PORT, names.METRICS_PORT)
-    return _policy(namespace, names.NETWORK_POLICY, names.common_labels(), ports)
+    kinds = [names.MODEL_SERVER, names.COMPARATOR]
+    selector = {
+        "matchLabels": {names.MANAGED_BY: names.MANAGER},
+        "matchExpressions": [{"key": names.COMPONENT, "operator": "In", "values": kinds}],
+    }
+    return _policy(namespace, names.NETWORK_POLICY, names.common_labels(), selector, ports)
 
 
 def build_shared(namespace: str) -> list[dict[str, Any]]:
@@ -32,7 +38,7 @@ def build_shared_of_builds(namespace: str) -> list[dict[str, Any]]:
     labels = names.shared_build_labels()
     return [
         _account(namespace, names.BUILD_ACCOUNT, labels),
-        _policy(namespace, names.BUILD_POLICY, labels, (names.PROGRESS_PORT,)),
+        _policy(namespace, names.BUILD_POLICY, labels, {"matchLabels": labels}, (names.PROGRESS_PORT,)),
     ]
 
 
@@ -47,14 +53,16 @@ def _account(namespace: str, name: str, labels: dict[str, str]) -> dict[str, Any
     )
 
 
-def _policy(namespace: str, name: str, labels: dict[str, str], ports: tuple[int, ...]) -> dict[str, Any]:
+def _policy(
+    namespace: str, name: str, labels: dict[str, str], selector: dict[str, Any], ports: tuple[int, ...]
+) -> dict[str, Any]:
     return stamped(
         {
             "apiVersion": "networking.k8s.io/v1",
             "kind": "NetworkPolicy",
             "metadata": {"name": name, "namespace": namespace, "labels": labels},
             "spec": {
-                "podSelector": {"matchLabels": labels},
+                "podSelector": selector,
                 "policyTypes": ["Ingress"],
                 "ingress": [{"ports": [{"port": port, "protocol": "TCP"} for port in ports]}],
             },

@@ -44,6 +44,10 @@ class Fenced:
         self._check()
         return await self._cluster.scale(ref, replicas, force=force)
 
+    async def patch(self, ref: ObjectRef, operations: Sequence[Mapping[str, Any]]) -> Manifest | None:
+        self._check()
+        return await self._cluster.patch(ref, operations)
+
     async def delete(self, ref: ObjectRef) -> None:
         self._check()
         await self._cluster.delete(ref)

@@ -38,6 +38,8 @@ HPA = Kind("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscaler
 SCALED_OBJECT = Kind("keda.sh/v1alpha1", "ScaledObject", "scaledobjects")
 POD_MONITOR = Kind("monitoring.coreos.com/v1", "PodMonitor", "podmonitors")
 PROMETHEUS_RULE = Kind("monitoring.coreos.com/v1", "PrometheusRule", "prometheusrules")
+HTTP_ROUTE = Kind("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes", "")
+GRPC_ROUTE = Kind("gateway.networking.k8s.io/v1", "GRPCRoute", "grpcroutes", "")
 SERVICE_ACCOUNT = Kind("v1", "ServiceAccount", "serviceaccounts")
 NETWORK_POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
 
@@ -46,6 +48,8 @@ AUTOSCALERS = (HPA, SCALED_OBJECT)
 MONITORS = (POD_MONITOR, PROMETHEUS_RULE)
 OPTIONAL = (SCALED_OBJECT, *MONITORS)
 """Not every cluster serves them, and one that does not yet may tomorrow: they are listed, not watched."""
+ROUTES = (HTTP_ROUTE, GRPC_ROUTE)
+"""Read one by one, at the moment: some are other people's, and what a Gateway says of them counts at once."""
 CHILDREN = (DEPLOYMENT, K8S_SERVICE, DISRUPTION_BUDGET, POD, *AUTOSCALERS, *MONITORS)
 """Of a service."""
 BUILD_CHILDREN = (JOB, POD)
@@ -53,7 +57,7 @@ SHARED = (SERVICE_ACCOUNT, NETWORK_POLICY)
 UNOWNED = (*SHARED, BUILD)
 """What several services may have in common."""
 WATCHED = (*CUSTOM, *(kind for kind in CHILDREN if kind not in OPTIONAL), JOB, *SHARED)
-BY_NAME: Mapping[str, Kind] = {kind.kind: kind for kind in (*WATCHED, *OPTIONAL)}
+BY_NAME: Mapping[str, Kind] = {kind.kind: kind for kind in (*WATCHED, *OPTIONAL, *ROUTES)}
 
 CRD_NAMES = tuple(f"{kind.plural}.{GROUP}" for kind in CUSTOM)
 

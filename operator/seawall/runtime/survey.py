@@ -89,6 +89,8 @@ class Survey:
                 keda=SCALED_OBJECT in served,
                 prometheus_operator=served.issuperset(MONITORS),
                 hpa_tolerance=found.tolerance,
+                gateway_api=found.gateway_api,
+                grpc_routes=found.grpc_routes,
                 metrics_api=owner,
                 metrics_api_message=message,
                 prometheus_url=self.capabilities.prometheus_url,
