@@ -17,7 +17,7 @@ import aiohttp
 from seawall.adapters.metrics_text import Unreadable, pod_sample, read_text
 from seawall.desired.names import HTTP_PORT, METRICS_PORT
 from seawall.measure.types import ArmSample, PodSample, Trouble
-from seawall.ports import Target
+from seawall.ports import NoCount, Target
 from seawall.sizing.calibration import BatchCount
 
 AT_ONCE = 64
@@ -69,6 +69,9 @@ class PodMetrics:
 
         told = await asyncio.gather(*(one(address) for address in target.pods.values()))
         return {pod: counts for pod, counts in zip(target.pods, told, strict=True) if counts is not None}
+
+    async def count(self, query: str, at: float) -> float:
+        raise NoCount("there is no Prometheus to ask: metrics.prometheusUrl of the chart is empty")
 
     async def _read_arm(self, target: Target, deadline: float) -> ArmSample:
         expected = frozenset(target.pods)

@@ -10,10 +10,10 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-from tritonclient.http import InferInput, InferResult
+from tritonclient.http import InferInput
 from tritonclient.utils import triton_to_np_dtype
 
 FREE_SIZES = (16, 64, 224)
@@ -28,6 +28,15 @@ TOLERANCE = {"FP16": 0.05, "BF16": 0.05, "FP32": 0.02, "FP64": 0.02}
 TensorFloat-32 alone costs three digits. Mixed-up rows differ by far more."""
 
 Arrays = dict[str, Any]
+
+
+class Result(Protocol):
+    """An answer, over either protocol."""
+
+    def get_output(self, name: str) -> Mapping[str, Any] | None:
+        """datatype, shape, parameters.binary_data_size"""
+
+    def as_numpy(self, name: str) -> Any: ...
 
 
 class WrongAnswer(Exception):
@@ -136,12 +145,21 @@ def encode(model: Model, arrays: Arrays) -> list[Any]:
     return encoded
 
 
-def decode(model: Model, result: InferResult, rows: int) -> Arrays:
-    """The answer's arrays, each as the model declares it; anything else is a wrong answer."""
+def decode(model: Model, result: Result, rows: int) -> Arrays:
+    """The answer's arrays, each as the model declares it and finite; anything else is a wrong answer."""
+    arrays = decode_any(model, result, rows)
+    for tensor in model.outputs:
+        if tensor.datatype in FLOATS and not np.isfinite(arrays[tensor.name].astype(np.float64)).all():
+            raise WrongAnswer(f"output {tensor.name} holds NaN or infinity for an ordinary input")
+    return arrays
+
+
+def decode_any(model: Model, result: Result, rows: int) -> Arrays:
+    """The same, whatever numbers there are."""
     return {t.name: _decode_one(t, result, rows, batched=model.max_batch_size > 0) for t in model.outputs}
 
 
-def _decode_one(tensor: Tensor, result: InferResult, rows: int, *, batched: bool) -> Any:
+def _decode_one(tensor: Tensor, result: Result, rows: int, *, batched: bool) -> Any:
     given = result.get_output(tensor.name)
     if given is None:
         raise WrongAnswer(f"output {tensor.name} is missing from the answer")
@@ -153,12 +171,9 @@ def _decode_one(tensor: Tensor, result: InferResult, rows: int, *, batched: bool
         raise WrongAnswer(f"output {tensor.name} has shape {list(shape)}, declared {list(declared)}")
     _check_size(tensor, shape, given.get("parameters", {}).get("binary_data_size"))
     try:
-        array = result.as_numpy(tensor.name)
+        return result.as_numpy(tensor.name)
     except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise WrongAnswer(f"output {tensor.name} does not hold what its shape promises: {error}") from error
-    if tensor.datatype in FLOATS and not np.isfinite(array.astype(np.float64)).all():
-        raise WrongAnswer(f"output {tensor.name} holds NaN or infinity for an ordinary input")
-    return array
 
 
 def _check_size(tensor: Tensor, shape: tuple[int, ...], size: int | None) -> None:

@@ -1,4 +1,4 @@
-"""Asks model servers one synthetic inference each, the way a client asks them.
+"""Asks model servers one synthetic inference each, or all of a golden set, the way a client asks them.
 
 Readiness is not enough to move traffic: a server can be ready and answer nonsense. The rollout waits for the
 verdict given here. tritonclient and numpy cost some 20 MB and are imported with the first question.
@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
-from seawall.decide.types import Verdict, Verification, VerificationRequest
+from seawall.adapters.counts import counted
+from seawall.canary.shadow import Tally
+from seawall.decide.rollout_state import Answers
+from seawall.decide.types import ComparisonRequest, TallyRequest, Verdict, Verification, VerificationRequest
 
 if TYPE_CHECKING:
     from seawall.adapters.synthetic import Arrays, Model
@@ -32,7 +35,7 @@ class _Finding:
 
 
 class TritonInference:
-    """The Inference port over Triton's HTTP protocol."""
+    """The Inference port over Triton's protocols."""
 
     def __init__(self, total_seconds: float = TOTAL_SECONDS) -> None:
         self._total_seconds = total_seconds
@@ -52,6 +55,15 @@ class TritonInference:
 
         findings = await asyncio.gather(*(one(address) for address in request.addresses))
         return _worst(request, findings)
+
+    async def compare(self, request: ComparisonRequest, golden: bytes) -> Answers:
+        from seawall.adapters.comparison import compare  # noqa: PLC0415  (grpc, first use only)
+
+        answers = await compare(request, golden)
+        return replace(answers, message=_line(answers.message))
+
+    async def tally(self, request: TallyRequest) -> Tally:
+        return await counted(request)
 
 
 def _worst(request: VerificationRequest, findings: list[_Finding]) -> Verification:
