@@ -14,7 +14,7 @@ from seawall import __version__
 
 COMMANDS = (
     "operator", "crd", "render", "optimize", "simulate", "status", "rollout", "fetch", "cache", "build",
-    "judge",
+    "judge", "comparator",
 )  # fmt: skip
 """Modules of seawall.cli; each has add(subparsers), and imports what is heavy only when it runs."""
 

@@ -8,11 +8,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
+from seawall.canary.shadow import Tally
+from seawall.decide.rollout_state import Answers
 from seawall.decide.types import (
+    ComparisonRequest,
     EventNote,
     Manifest,
     ObjectRef,
     Progress,
+    TallyRequest,
     Verification,
     VerificationRequest,
 )
@@ -40,6 +44,14 @@ class ApiUnavailable(Exception):
         self.retry_after = retry_after
 
 
+class NoAnswer(Exception):
+    """A model server did not answer; says nothing about the model."""
+
+
+class NoCount(Exception):
+    """A query that is to return one number did not, with the reason as a sentence."""
+
+
 class Cluster(Protocol):
     """The Kubernetes API as Seawall uses it. Every method raises ApiUnavailable on passing faults."""
 
@@ -61,6 +73,10 @@ class Cluster(Protocol):
         """Server-side apply of spec.replicas alone as `seawall-replicas`, to the incarnation that the ref's
         uid names; None if that is gone. Raises ApiConflict (unforced only) and ApiRejected."""
 
+    async def patch(self, ref: ObjectRef, operations: Sequence[Mapping[str, Any]]) -> Manifest | None:
+        """JSON Patch as `seawall-routes`; None if the object is gone. Raises ApiUnavailable when it is no
+        longer as the operations suppose, a failed `test` among them, and ApiRejected."""
+
     async def delete(self, ref: ObjectRef) -> None:
         """Background deletion, with uid precondition if the ref has one; absent or replaced is fine."""
 
@@ -73,6 +89,14 @@ class Inference(Protocol):
 
     async def verify(self, request: VerificationRequest) -> Verification:
         """One synthetic inference per address; never raises for what a server answers or fails to."""
+
+    async def compare(self, request: ComparisonRequest, golden: bytes) -> Answers:
+        """Both revisions on the inputs of an .npz file. Bounded in time; raises NoAnswer, and nothing else
+        for what a server answers or what is in the file."""
+
+    async def tally(self, request: TallyRequest) -> Tally:
+        """What the comparator at that address has counted. Bounded in time; raises NoAnswer, also for one
+        that works for somebody else."""
 
 
 class Builds(Protocol):
@@ -111,6 +135,10 @@ class Metrics(Protocol):
         """Triton's batch statistics by pod, asked from the pods themselves; pods that do not answer are
         missing."""
 
+    async def count(self, query: str, at: float) -> float:
+        """What a user's PromQL says of that moment. Bounded in time and size; raises NoCount for whatever is
+        not one number of at least 0."""
+
 
 class ServedKinds(Protocol):
     """What the API server serves beside Kubernetes' own kinds."""
@@ -124,6 +152,13 @@ class ServedKinds(Protocol):
     @property
     def tolerance(self) -> bool:
         """Of an autoscaling/v2 behavior."""
+
+    @property
+    def gateway_api(self) -> bool:
+        """HTTPRoutes."""
+
+    @property
+    def grpc_routes(self) -> bool: ...
 
 
 class MetricsFace(Protocol):

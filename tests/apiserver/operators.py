@@ -123,6 +123,9 @@ class Cluster:
 
 
 class OperatorProcess:
+    program: tuple[str, ...] = ("-m", "seawall", "operator")
+    """what Python runs"""
+
     def __init__(self, server: Any, user: str, log: Path, **settings: str) -> None:
         self.server = server
         self.user = user
@@ -139,7 +142,7 @@ class OperatorProcess:
         environment |= {f"SEAWALL_{name.upper()}": value for name, value in settings.items()}
         with log.open("ab") as sink:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "seawall", "operator"], env=environment, stderr=sink, cwd=os.sep
+                [sys.executable, *self.program], env=environment, stderr=sink, cwd=os.sep
             )
 
     def health(self, path: str = "healthz") -> dict[str, Any]:

@@ -20,10 +20,11 @@ from seawall.runtime.tables import Tables
 from seawall.runtime.telemetry import Telemetry
 from seawall.sizing.calibration import BatchCount
 from seawall.sizing.capacity import build_table
-from support.scene import CLASS, digits, still_survey
+from support.scene import CLASS, KEY, digits, still_survey
 
 START = 1_800_000_000.0
-REVISION = "a1"
+REVISION, CANDIDATE = "a1", "b2"
+ROUTING = {"gateways": [{"name": "edge"}], "hostnames": ["digits.example"]}
 LABELS = {"app.kubernetes.io/managed-by": "seawall"}
 
 
@@ -176,3 +177,41 @@ class ScalerScene:
                     labels = sample.labels
                     found[labels["inferenceservice"], labels["revision"]] = sample.value
         return found
+
+
+def route(scene: ScalerScene, candidate: bool = False, step: int | None = None, **rollout: Any) -> None:
+    service = scene.store.service(KEY)
+    assert service is not None
+    service["spec"]["routing"] = ROUTING
+    if rollout:
+        service["spec"]["rollout"] = rollout
+    if candidate:
+        service["status"]["rollout"] |= {"candidateRevision": CANDIDATE, "step": step}
+    scene.put(service)
+
+
+def arrive(scene: ScalerScene) -> None:
+    """The candidate's Deployment with its one pod."""
+    labels = LABELS | {
+        "serving.seawall.dev/inferenceservice": "digits",
+        "serving.seawall.dev/revision": CANDIDATE,
+    }
+    owner = {"kind": "InferenceService", "name": "digits", "uid": "uid-digits", "controller": True}
+    meta = {"name": f"digits-{CANDIDATE}", "namespace": "ns", "labels": labels, "generation": 1}
+    scene.put(
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": meta | {"ownerReferences": [owner], "uid": "uid-candidate"},
+            "spec": {"replicas": 1},
+            "status": {"availableReplicas": 1, "observedGeneration": 1},
+        }
+    )
+    scene.put(
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "digits-candidate-0", "namespace": "ns", "labels": labels},
+            "status": {"podIP": "10.0.1.1", "conditions": [{"type": "Ready", "status": "True"}]},
+        }
+    )

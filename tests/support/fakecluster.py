@@ -13,11 +13,12 @@ from typing import Any
 
 from seawall.decide.types import EventNote, Manifest, ObjectRef
 from seawall.desired.canonical import canonical_json
-from seawall.desired.names import REPLICAS_MANAGER
-from seawall.ports import ApiConflict
+from seawall.desired.names import REPLICAS_MANAGER, ROUTES_MANAGER
+from seawall.ports import ApiConflict, ApiUnavailable
 
 Place = tuple[str, str, str]
-WRITES = ("apply", "scale", "status", "delete")
+WRITES = ("apply", "patch", "scale", "status", "delete")
+ROUTES = ("HTTPRoute", "GRPCRoute")
 COUNT = {"f:spec": {"f:replicas": {}}}
 
 
@@ -112,6 +113,8 @@ class FakeCluster:
             others = [m for m in entries if m["manager"] != "seawall"]
             merged["metadata"]["managedFields"] = [_entry("seawall", manifest), *others]
             if merged != live:
+                if merged["kind"] in ROUTES and merged["spec"] != live["spec"]:
+                    merged["metadata"]["generation"] += 1
                 self.touch(merged)
                 self.objects[place] = merged
             made = copy.deepcopy(self.objects[place])
@@ -148,6 +151,20 @@ class FakeCluster:
         self.touch(live)
         return copy.deepcopy(live)
 
+    async def patch(self, ref: ObjectRef, operations: Sequence[Mapping[str, Any]]) -> Manifest | None:
+        self._call("patch", ref.kind)
+        live = self.objects.get((ref.kind, ref.namespace, ref.name))
+        if live is None:
+            return None
+        changed = copy.deepcopy(live)
+        for operation in operations:
+            operate(changed, operation)
+        if changed != live:
+            _claim(changed, live)
+            self.touch(changed)
+            self.objects[_place(changed)] = changed
+        return copy.deepcopy(changed)
+
     async def delete(self, ref: ObjectRef) -> None:
         self._call("delete", ref.kind)
         live = self.objects.get((ref.kind, ref.namespace, ref.name))
@@ -160,10 +177,54 @@ class FakeCluster:
 
 
 def _entry(manager: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
-    fields: dict[str, Any] = {"of": canonical_json({k: v for k, v in manifest.items() if k != "status"})}
-    if "replicas" in (manifest.get("spec") or {}):
-        fields["f:spec"] = copy.deepcopy(COUNT["f:spec"])
+    labels = manifest["metadata"].get("labels") or {}
+    fields: dict[str, Any] = {
+        "of": canonical_json({k: v for k, v in manifest.items() if k != "status"}),
+        "f:metadata": {"f:labels": {f"f:{key}": {} for key in labels}},
+        "f:spec": {f"f:{key}": {} for key in manifest.get("spec") or {}},
+    }
     return {"manager": manager, "operation": "Apply", "fieldsV1": fields}
+
+
+def operate(document: Any, operation: Mapping[str, Any]) -> None:
+    """One step of a JSON Patch (RFC 6902)."""
+    *way, last = [part.replace("~1", "/").replace("~0", "~") for part in operation["path"].split("/")[1:]]
+    verb, value = operation["op"], copy.deepcopy(operation.get("value"))
+    try:
+        for part in way:
+            document = document[int(part)] if isinstance(document, list) else document[part]
+        at: Any = last
+        if isinstance(document, list):
+            at = len(document) if last == "-" and verb == "add" else int(last)
+        if verb == "test":
+            if document[at] != value:
+                raise ApiUnavailable(f"{operation['path']} is not {value!r}")
+        elif verb == "add" and isinstance(document, list):
+            if at > len(document):
+                raise IndexError(at)
+            document.insert(at, value)
+        elif verb == "add":
+            document[at] = value
+        else:
+            assert verb == "replace", verb
+            document[at]  # must be there
+            document[at] = value
+    except (KeyError, IndexError, ValueError) as missing:
+        raise ApiUnavailable(f"{operation['path']} is not there: {missing}") from missing
+
+
+def _claim(changed: Manifest, live: Mapping[str, Any]) -> None:
+    """The parts of the spec that a patch has changed belong to its manager alone."""
+    parts = {f"f:{key}" for key, value in changed["spec"].items() if live["spec"].get(key) != value}
+    entries = changed["metadata"]["managedFields"]
+    for entry in entries:
+        for part in parts:
+            entry["fieldsV1"].get("f:spec", {}).pop(part, None)
+    others = [entry for entry in entries if entry["manager"] != ROUTES_MANAGER]
+    mine = {"f:spec": {part: {} for part in parts}}
+    patched = {"manager": ROUTES_MANAGER, "operation": "Update", "fieldsV1": mine}
+    changed["metadata"]["managedFields"] = [*others, patched]
+    changed["metadata"]["generation"] += bool(parts)
 
 
 def _counts(entry: Mapping[str, Any]) -> bool:

@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
+from seawall.canary.shadow import Tally
+from seawall.decide.rollout_state import Answers
 from seawall.decide.types import (
     Assessment,
     Budget,
     Capabilities,
+    ComparisonRequest,
     Key,
     Progress,
+    TallyRequest,
     Verdict,
     Verification,
     VerificationRequest,
+    Windows,
 )
 from seawall.desired.build_job import BuildSettings
 from seawall.desired.inputs import Platform
+from seawall.ports import NoAnswer
 from seawall.runtime.building import BuildReconciler
+from seawall.runtime.compare import Comparer
 from seawall.runtime.fence import Fenced
 from seawall.runtime.kinds import BY_NAME
 from seawall.runtime.observe import Observer
@@ -87,12 +94,27 @@ class Servers:
         self.verdict = Verdict.PASSED
         self.asked: list[VerificationRequest] = []
         self.gate: asyncio.Event | None = None
+        self.answers: Literal["Pass", "Fail", "Unknown"] = "Pass"
+        self.compared: list[tuple[ComparisonRequest, bytes]] = []
+        self.counts: Tally | None = None
+        """of the comparator, whatever it works for"""
+        self.counted: list[TallyRequest] = []
 
     async def verify(self, request: VerificationRequest) -> Verification:
         self.asked.append(request)
         if self.gate is not None:
             await self.gate.wait()
         return Verification(request.revision, self.verdict, "as told")
+
+    async def compare(self, request: ComparisonRequest, golden: bytes) -> Answers:
+        self.compared.append((request, golden))
+        return Answers(request.candidate, self.answers, "as told")
+
+    async def tally(self, request: TallyRequest) -> Tally:
+        self.counted.append(request)
+        if self.counts is None:
+            raise NoAnswer("nobody is there")
+        return replace(self.counts, order=request.order)
 
 
 class NoSchema:
@@ -106,9 +128,13 @@ class Told:
     def __init__(self) -> None:
         self.assessments: dict[str, Assessment] = {}
         self.budget: Budget | None = None
+        self.cut = Windows()
 
     def shown(self, key: Key) -> tuple[Mapping[str, Assessment], Budget | None]:
         return self.assessments, self.budget
+
+    def windows(self, key: Key) -> Windows:
+        return self.cut
 
 
 @dataclass
@@ -118,6 +144,8 @@ class Served:
     keda: bool = False
     prometheus_operator: bool = False
     tolerance: bool = True
+    gateway_api: bool = False
+    grpc_routes: bool = False
 
 
 def still_survey(store: Store, **capabilities: Any) -> Survey:
@@ -139,8 +167,13 @@ def still_survey(store: Store, **capabilities: Any) -> Survey:
 
 
 class Scene:
-    def __init__(self, platform: Platform = Platform("operator:1")) -> None:  # noqa: B008 - frozen
-        self.cluster = FakeCluster()
+    def __init__(
+        self,
+        platform: Platform = Platform("operator:1"),  # noqa: B008 - frozen
+        cluster: FakeCluster | None = None,
+    ) -> None:
+        """`cluster`: of an operator before this one."""
+        self.cluster = cluster if cluster is not None else FakeCluster()
         self.store = Store()
         self.servers = Servers()
         self.woken: list[Key] = []
@@ -165,6 +198,7 @@ class Scene:
                 scales=self.scales,
             ),
             verifier=Verifier(self.servers, self.woken.append, lambda: 0.0, 0.01),
+            comparer=Comparer(self.cluster, self.servers, self.woken.append, lambda: 0.0, 0.01),
             pacing=Pacing(
                 services=lambda: 1,
                 wake=self.woken.append,
@@ -181,7 +215,8 @@ class Scene:
                 wake=self.woken.append,
             ),
         )
-        self.put(CLASS)
+        if cluster is None:
+            self.put(CLASS)
 
     def put(self, manifest: dict[str, Any]) -> None:
         made = self.cluster.add(manifest)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import http.server
 import json
+import re
 import threading
 
 import pytest
@@ -76,6 +78,48 @@ BUILDING = {
         "conditions": [{"type": "Complete", "reason": "Building", "message": "Phase compress is at work"}],
     },
 }
+CANARY = {
+    **READY,
+    "metadata": {"name": "canary", "namespace": "rolling", "generation": 3},
+    "status": {
+        **READY["status"],
+        "rollout": {
+            "id": "4-1f2e3d4c", "phase": "Stepping", "step": 1, "steps": 3, "stableRevision": "0a1b2c3d",
+            "candidateRevision": "1f2e3d4c", "desiredWeight": 20, "observedWeight": 20, "candidateReplicas": 1,
+            "frozenReplicas": 4, "stepStartedAt": "2026-11-01T12:00:00Z",
+            "hold": {"reason": "StableNotReady", "message": "3 of 4 pods", "since": "2026-11-01T12:01:00Z"},
+            "lastRejected": {"revision": "deadbeef", "reason": "Regression", "message": "late"},
+            "analysis": {
+                "windowEnd": 1793534400, "share": "19.8%",
+                "metrics": [
+                    {"metric": "latency", "logERollback": "-0.31", "logEPass": "2.10", "ratio": "1.04",
+                     "candidateRequests": 812, "stableRequests": 3240},
+                    {"metric": "errors", "logERollback": "0.00", "candidateRequests": 812},
+                ],
+            },
+            "history": [
+                {"revision": "ffffffff", "outcome": "Aborted", "finishedAt": "2026-10-31T09:00:00Z"},
+                {"revision": "0a1b2c3d", "outcome": "Promoted"},
+            ],
+        },
+    },
+}  # fmt: skip
+
+
+def rolling(**changes):
+    """The canary with its rollout changed; None takes a field away."""
+    service = copy.deepcopy(CANARY)
+    rollout = service["status"]["rollout"]
+    rollout.update(changes)
+    service["status"]["rollout"] = {k: v for k, v in rollout.items() if v is not None}
+    return service
+
+
+PAUSED = {"reason": "StepPassed", "message": "sound", "since": "2026-11-01T12:02:00Z"}
+WATCHED = {
+    "phase": "Watching", "step": None, "stableRevision": "1f2e3d4c", "candidateRevision": None,
+    "previousRevision": "0a1b2c3d", "hold": None,
+}  # fmt: skip
 SERVICES = {s["metadata"]["name"]: s for s in (READY, BROKEN, FRESH, BEHIND)}
 BASE = "/apis/serving.seawall.dev/v1alpha1"
 
@@ -96,6 +140,9 @@ class Api(http.server.BaseHTTPRequestHandler):
             )
         if path == f"{BASE}/namespaces/compressed/inferenceservices/small":
             return self._send(200, COMPRESSED)
+        if path == f"{BASE}/namespaces/rolling/inferenceservices/canary":
+            shown = self.server.shown
+            return self._send(200, shown.pop(0) if len(shown) > 1 else shown[0])
         if path == f"{BASE}/namespaces/compressed/modelbuilds/digits-int4-bbbb":
             return self._send(200, BUILDING)
         if name in SERVICES:
@@ -124,7 +171,7 @@ class Api(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def api(tmp_path, monkeypatch):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Api) as server:
-        server.patches = []
+        server.patches, server.shown = [], [CANARY]
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         kubeconfig = tmp_path / "kubeconfig"
@@ -264,22 +311,129 @@ def test_retry_names_the_rollout(api, capsys):
     [(path, content_type, body)] = api.patches
     assert path.startswith(f"{BASE}/namespaces/vision/inferenceservices/broken?fieldManager=seawall-cli")
     assert content_type == "application/merge-patch+json"
-    assert body == {"metadata": {"annotations": {"serving.seawall.dev/rollout-command": "retry@2-deadbeef"}}}
+    [(name, word)] = body["metadata"]["annotations"].items()
+    assert name == "serving.seawall.dev/rollout-command"
+    assert re.fullmatch(r"retry@2-deadbeef:[0-9]+", word)  # so that it can be said again
 
 
-@pytest.mark.parametrize(
-    ("words", "sentence"),
-    [
-        pytest.param(["retry", "digits"], "digits has no rejected revision to retry", id="nothing rejected"),
-        pytest.param(["retry", "fresh"], "fresh has had no rollout yet", id="no rollout"),
-        pytest.param(["promote", "digits"], "the strategy Direct has no promote, only retry", id="promote"),
-        pytest.param(["pause", "digits"], "set spec.rollout.paused to true", id="pause"),
-    ],
-)
-def test_what_the_operator_would_not_act_on(api, capsys, words, sentence):
+SAID = {
+    "skip": ("skip", rolling(), "skip: step 3 of 3 begins"),
+    "skip of the last step": ("skip", rolling(step=2), "skip: it is promoted"),
+    "promote at a gate": ("promote", rolling(pause=PAUSED), "promote: step 3 of 3 begins"),
+    "promote-full": ("promote-full", rolling(), "promote-full: no further step"),
+    "pause": ("pause", rolling(), "pause: the weight stays at 20%"),
+    "resume": ("resume", rolling(pause=PAUSED), "resume: the step at hand"),
+    "abort on the way": ("abort", rolling(), "abort: all traffic goes to 0a1b2c3d at once; 1f2e3d4c goes"),
+    "abort in the watch": (
+        "abort",
+        rolling(**WATCHED),
+        "abort: revision 0a1b2c3d serves again, in one switch",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SAID)
+def test_what_will_happen_is_said_first(api, capsys, case):
+    verb, service, sentence = SAID[case]
+    api.shown = [service]
+    code, out, err = seawall(capsys, "rollout", verb, "canary", "-n", "rolling")
+    assert (code, err) == (0, "")
+    first, second = out.splitlines()
+    assert first.startswith("canary: rollout 4-1f2e3d4c, revision 1f2e3d4c")
+    assert second.startswith(sentence)
+    [(_, _, body)] = api.patches
+    [word] = body["metadata"]["annotations"].values()
+    assert word.startswith(f"{verb}@4-1f2e3d4c:")
+
+
+def test_a_spec_that_is_paused_is_named(api, capsys):
+    service = rolling(pause=PAUSED, phase="Paused")
+    service["spec"] = service["spec"] | {"rollout": {"paused": True}}
+    api.shown = [service]
+    _, out, _ = seawall(capsys, "rollout", "promote", "canary", "-n", "rolling")
+    assert out.splitlines()[-1] == "spec.rollout.paused holds it all the same"
+
+
+NOT_ACTED_ON = {
+    "nothing rejected": (["retry", "digits"], "digits: no revision is rejected; revision 0a1b2c3d serves"),
+    "no rollout": (["retry", "fresh"], "fresh: it has had no rollout yet"),
+    "nothing on its way": (["promote", "digits"], "digits: nothing is on its way"),
+    "nothing to pause": (["pause", "digits"], "spec.rollout.paused keeps the next one from starting"),
+    "nothing to go back to": (["abort", "digits"], "no earlier revision is kept warm"),
+    "not paused": (["resume", "canary", "-n", "rolling"], "it is not paused"),
+    "nothing waits": (["promote", "canary", "-n", "rolling"], "nothing waits for a person; skip leaves"),
+    "still going back": (["retry", "canary", "-n", "rolling"], "its traffic is still going back"),
+}
+
+
+@pytest.mark.parametrize("case", NOT_ACTED_ON)
+def test_what_the_operator_would_not_act_on(api, capsys, case):
+    words, sentence = NOT_ACTED_ON[case]
     code, out, err = seawall(capsys, "rollout", *words)
     assert (code, out, api.patches) == (1, "", [])
     assert sentence in err
+
+
+def test_a_canary_in_full(api, capsys):
+    code, out, _ = seawall(capsys, "status", "canary", "-n", "rolling")
+    assert code == 0
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    for words in (
+        "ROLLOUT 4-1f2e3d4c, Stepping, step 2 of 3",
+        "WEIGHT 20% meant, 20% on the routes",
+        "PODS 1 of the candidate, at least 4 of the stable revision",
+        "WAITS StableNotReady: 3 of 4 pods (since 2026-11-01T12:01:00Z)",
+        "METRIC FOR ROLLBACK FOR GOING ON RATIO CANDIDATE STABLE",
+        "latency -0.31 of 4.6 2.10 of 3.0 1.04 812 3240",
+        "errors 0.00 of 4.6 - of 3.0 - 812 -",
+        "0a1b2c3d serving",
+        "1f2e3d4c being judged Stepping",
+        "deadbeef rejected Regression: late",
+        "ffffffff aborted 2026-10-31T09:00:00Z",
+    ):
+        assert words in lines
+
+
+def test_a_paused_canary_whose_routes_differ(api, capsys):
+    api.shown = [rolling(phase="Paused", pause=PAUSED, hold=None, observedWeight=None)]
+    _, out, _ = seawall(capsys, "status", "canary", "-n", "rolling")
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    assert "PAUSED StepPassed: sound (since 2026-11-01T12:02:00Z)" in lines
+    assert "WEIGHT 20% meant, the routes differ, or there are none" in lines
+
+
+def test_the_watch_after_a_promotion(api, capsys):
+    api.shown = [rolling(**WATCHED)]
+    _, out, _ = seawall(capsys, "status", "canary", "-n", "rolling")
+    assert "0a1b2c3d  kept warm" in out
+    assert "ROLLOUT" not in out
+
+
+@pytest.mark.parametrize("as_json", [True, False], ids=["json", "text"])
+def test_watching_shows_each_change_once_and_outlives_an_outage(api, capsys, monkeypatch, as_json):
+    api.shown = [CANARY, CANARY, {}, rolling(desiredWeight=50), rolling(desiredWeight=50)]
+    waits = iter([None] * 5)
+
+    def sleep(seconds):
+        assert seconds == 2.0
+        if next(waits, "over") == "over":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("seawall.cli.status.time.sleep", sleep)
+    monkeypatch.setattr(Api, "_send", refusing_the_empty(Api._send))
+    words = ["status", "canary", "-n", "rolling", "--watch", *(["--json"] if as_json else [])]
+    code, out, err = seawall(capsys, *words)
+    assert code == 0
+    assert "not found" in err
+    if as_json:
+        weights = [json.loads(line)["rollout"]["desiredWeight"] for line in out.splitlines()]
+        assert weights == [20, 50]
+    else:
+        assert [line.split()[1] for line in out.splitlines() if line.startswith("WEIGHT")] == ["20%", "50%"]
+
+
+def refusing_the_empty(send):
+    return lambda self, code, body: send(self, code if body else 404, body or {"message": "gone"})
 
 
 def test_unknown_verb(capsys):

@@ -108,8 +108,8 @@ def test_an_unknown_capability_is_a_mistake(tmp_path: Path, capsys: pytest.Captu
 
 REFUSED_BY_THE_OPERATOR = {
     "a field that is not acted on": (
-        "  routing: {gateways: [{name: g}]}\n",
-        "NotImplemented: spec.routing",
+        "  rollout: {capacity: {mode: Displace}}\n",
+        "NotImplemented: spec.rollout.capacity.mode Displace",
     ),
     "a class that does not exist": (None, "AcceleratorClassNotFound"),
     "a misspelt podTemplate": (
@@ -141,7 +141,7 @@ def test_a_config_that_tritons_schema_refuses(tmp_path: Path, capsys: pytest.Cap
 def test_one_refused_service_does_not_hide_the_others(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    two = f"{GOOD}---\n{GOOD.replace('name: a,', 'name: b,')}  routing: {{gateways: [{{name: g}}]}}\n"
+    two = f"{GOOD}---\n{GOOD.replace('name: a,', 'name: b,')}  rollout: {{capacity: {{mode: Displace}}}}\n"
     assert main(["render", "-f", written(tmp_path, two)]) == 1
     out, err = capsys.readouterr()
     assert "name: a-headless" in out

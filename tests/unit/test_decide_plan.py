@@ -160,9 +160,8 @@ def test_a_first_revision_that_answers_wrong_is_withheld() -> None:
             "TooManyClaims",
             "a, b",
         ),
-        ({"routing": {"gateways": [{"name": "g"}]}}, "NotImplemented", "spec.routing"),
         ({"rollout": {"strategy": "Canary"}}, "NotImplemented", "Canary"),
-        ({"rollout": {"rollbackWindow": "30m"}}, "NotImplemented", "rollbackWindow"),
+        ({"rollout": {"capacity": {"mode": "Displace"}}}, "NotImplemented", "Displace"),
         ({"model": {"uri": "s3://m/x.plan", "format": "tensorrt"}}, "FormatNotSupported", "GPU"),
         ({"model": {"uri": "s3://m/thing"}}, "FormatUnknown", "format"),
         ({"podTemplate": {"spec": {"containers": "none"}}}, "InvalidPodTemplate", "podTemplate"),
@@ -183,11 +182,21 @@ def test_a_refused_change_is_named_and_the_serving_revision_stays(
     assert town.count(old) == 2
 
 
+def test_routes_that_the_cluster_cannot_have_leave_what_serves_alone() -> None:
+    town = Town()
+    old = town.installed()
+    town.edit(routing={"gateways": [{"name": "g"}]})
+    town.step()
+    assert town.condition("SpecAccepted") == ("False", "GatewayAPIMissing")
+    assert (town.selected(), town.deployments()) == (old, {f"digits-{old}"})
+    assert town.condition("Ready") == ("True", "SpecRefused")
+
+
 def test_a_service_refused_from_the_first_day_makes_nothing() -> None:
     town = Town(service=service(routing={"gateways": [{"name": "g"}]}))
     made = town.step()
     assert made.apply == ()
-    assert town.condition("Ready") == ("False", "NotImplemented")
+    assert town.condition("Ready") == ("False", "GatewayAPIMissing")
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 
 from seawall.decide.diagnose import Trouble
 from seawall.decide.rollout import DRAIN, UNREACHABLE_LIMIT, advance
-from seawall.decide.rollout_state import Phase, Rejection, RevisionState, RolloutState, Step, World
+from seawall.decide.rollout_plan import RolloutPlan
+from seawall.decide.rollout_state import Command, Phase, Rejection, RevisionState, RolloutState, Step, World
 from seawall.decide.types import PlatformUpdate, Verdict, Verification
 from support.fuzz import EXAMPLES
 
 NOW = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
 A, B, C = "aaaaaaaa", "bbbbbbbb", "cccccccc"
-READY, UNREADY = RevisionState(ready=True), RevisionState(ready=False)
+READY, UNREADY = RevisionState(ready=True, available=1), RevisionState(ready=False)
 SERVING_A = RolloutState(id=f"1-{A}", stable=A)
 UPDATING_TO_B = RolloutState(
     id=f"2-{B}", phase=Phase.STARTING, stable=A, candidate=B, started_at=NOW - timedelta(seconds=30)
@@ -25,6 +26,11 @@ UPDATING_TO_B = RolloutState(
 PASSED_B = Verification(B, Verdict.PASSED)
 WRONG_B = Verification(B, Verdict.WRONG, "output y holds NaN")
 UNREACHABLE_B = Verification(B, Verdict.UNREACHABLE, "connection refused")
+PAUSED = RolloutPlan(paused=True)
+
+
+def retry(rollout: str) -> Command:
+    return Command("retry", rollout, f"retry@{rollout}")
 
 
 def world(target: str | None, **over: object) -> World:
@@ -149,12 +155,12 @@ CASES: dict[str, tuple[RolloutState, World, Expected]] = {
     ),
     "a retry command tries the rejected revision again": (
         replace(SERVING_A, rejected=Rejection(B, "VerificationFailed", "NaN"), phase=Phase.ROLLED_BACK),
-        world(B, revisions={A: READY}, selected=A, retry=f"retry@1-{A}"),
-        Expected(A, {A, B}, Phase.STARTING, A, B, events=("RolloutStarted",)),
+        world(B, revisions={A: READY}, selected=A, command=retry(f"1-{A}")),
+        Expected(A, {A, B}, Phase.STARTING, A, B, events=("CommandAccepted", "RolloutStarted")),
     ),
     "a retry command counts once": (
         replace(SERVING_A, rejected=Rejection(B, "X", "x"), last_command=f"retry@1-{A}"),
-        world(B, revisions={A: READY}, selected=A, retry=f"retry@1-{A}"),
+        world(B, revisions={A: READY}, selected=A, command=retry(f"1-{A}")),
         Expected(A, {A}, Phase.ROLLED_BACK, A),
     ),
     "the old revision stays while connections drain": (
@@ -199,12 +205,12 @@ CASES: dict[str, tuple[RolloutState, World, Expected]] = {
     ),
     "paused: a change does not start": (
         SERVING_A,
-        world(B, revisions={A: READY}, selected=A, paused=True),
+        world(B, revisions={A: READY}, selected=A, plan=PAUSED),
         Expected(A, {A}, Phase.PAUSED, A),
     ),
     "paused: a candidate under way is held before the switch": (
         UPDATING_TO_B,
-        world(B, revisions={A: READY, B: READY}, selected=A, paused=True, verification=PASSED_B),
+        world(B, revisions={A: READY, B: READY}, selected=A, plan=PAUSED, verification=PASSED_B),
         Expected(A, {A, B}, Phase.PAUSED, A, B),
     ),
     "a platform change without a slot waits": (
@@ -259,7 +265,7 @@ def test_state_survives_the_status(name: str) -> None:
 
 def test_trying_again_gets_an_id_of_its_own() -> None:
     rejected = RolloutState(id=f"2-{B}", stable=A, rejected=Rejection(B, "X", "x"))
-    step = advance(rejected, world(B, revisions={A: READY}, selected=A, retry=f"retry@2-{B}"))
+    step = advance(rejected, world(B, revisions={A: READY}, selected=A, command=retry(f"2-{B}")))
     assert step.state.id == f"2-{B}-2"
 
 
@@ -285,7 +291,7 @@ WORLDS = st.builds(
     platform_slot=st.booleans(),
     selected=st.none() | REVISIONS,
     verification=st.none() | st.builds(Verification, REVISIONS, st.sampled_from(list(Verdict)), st.just("m")),
-    paused=st.booleans(),
+    plan=st.booleans().map(lambda paused: RolloutPlan(paused=paused)),
 )
 
 

@@ -76,7 +76,8 @@ async def _run(settings: Settings) -> int:
     from seawall.adapters.triton import TritonInference  # noqa: PLC0415
     from seawall.runtime.definitions import CannotStart  # noqa: PLC0415
     from seawall.runtime.health import Health  # noqa: PLC0415
-    from seawall.runtime.operator import Operator, World  # noqa: PLC0415
+    from seawall.runtime.operator import Operator  # noqa: PLC0415
+    from seawall.runtime.outside import World  # noqa: PLC0415
     from seawall.runtime.telemetry import Telemetry  # noqa: PLC0415
 
     loop = asyncio.get_running_loop()

@@ -165,7 +165,7 @@ def _rendered(
 def _refusals(document: dict[str, Any], manifests: dict[str, Any], platform: Any) -> list[str]:
     """What the operator would write into SpecAccepted, by the operator's own rules."""
     from seawall.decide.acceptance import accept  # noqa: PLC0415
-    from seawall.decide.types import Observed  # noqa: PLC0415
+    from seawall.decide.types import Capabilities, Observed  # noqa: PLC0415
 
     spec = document["spec"]
     observed = Observed(
@@ -174,6 +174,8 @@ def _refusals(document: dict[str, Any], manifests: dict[str, Any], platform: Any
         now=datetime.now(UTC),
         accelerator=manifests.get(spec["accelerator"]["class"]),
         config_problem=_config_problem(spec["model"].get("config")),
+        # What the cluster serves nobody can tell here: gateways are taken for granted.
+        capabilities=Capabilities(gateway_api=True, grpc_routes=True, prometheus_url=PROMETHEUS),
     )
     return [f"{refusal.reason}: {refusal.message}" for refusal in accept(observed).refusals]
 

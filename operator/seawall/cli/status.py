@@ -5,8 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from seawall.cli.status_rollout import evidence, progress, revisions, thresholds
+
+if TYPE_CHECKING:
+    from seawall.cli.services import Services
 
 HEADER = ("NAME", "MODEL", "ACCEL", "SLO", "P99", "ATTAINED", "REPLICAS", "REVISION", "READY", "REASON")
 UNSEEN = "SpecNotSeenYet"
@@ -21,13 +27,17 @@ def add(subparsers: argparse._SubParsersAction[Any]) -> None:
             "Show the InferenceServices of a namespace, or the conditions, revisions and endpoints of one. "
             "Exit code 1: the named service is not Ready; 2: it does not exist or nobody answers."
         ),
-        epilog="example: seawall status digits -n vision",
+        epilog="example: seawall status digits -n vision --watch",
     )
     parser.add_argument("name", nargs="?", metavar="NAME", help="an InferenceService; all when absent")
     where = parser.add_mutually_exclusive_group()
     where.add_argument("-n", "--namespace", metavar="NS", help="default: that of the current context")
     where.add_argument("-A", "--all-namespaces", action="store_true", help="every namespace")
     parser.add_argument("--json", action="store_true", help="JSON on standard output")
+    parser.add_argument("-w", "--watch", action="store_true", help="show it again whenever it changes")
+    parser.add_argument(
+        "--every", type=float, default=2.0, metavar="SECONDS", help="how often --watch looks (default: 2)"
+    )
     parser.set_defaults(func=run)
 
 
@@ -39,27 +49,65 @@ def run(args: argparse.Namespace) -> int:
         return 2
     try:
         services = Services()
-        namespace = args.namespace or services.default_namespace
-        if args.name:
-            row = summary(services.get(namespace, args.name))
-            wanted = {row["rollout"].get("build"), row["servedModel"].get("buildRef")} - {None}
-            row["builds"] = [
-                build_summary(name, services.build(namespace, name)) for name in sorted(wanted, key=str)
-            ]
-            return _show_one(row, as_json=args.json)
-        found = services.list(None if args.all_namespaces else namespace)
+        code, text = _look(services, args, watched=args.watch)
     except ClusterError as error:
         print(f"seawall status: {error}", file=sys.stderr)
         return 2
+    _print(text, redraw=args.watch and not args.json)
+    return code if not args.watch else _watch(lambda: _look(services, args, watched=True), args, (code, text))
+
+
+def _watch(look: Callable[[], tuple[int, str]], args: argparse.Namespace, last: tuple[int, str]) -> int:
+    """Until somebody stops it. A cluster that does not answer for a while is waited for."""
+    from seawall.cli.services import ClusterError  # noqa: PLC0415
+
+    try:
+        while True:
+            time.sleep(max(args.every, 0.1))
+            try:
+                found = look()
+            except ClusterError as error:
+                print(f"seawall status: {error}", file=sys.stderr)
+                continue
+            if found[1] != last[1]:
+                _print(found[1], redraw=not args.json)
+            last = found
+    except KeyboardInterrupt:
+        return last[0]
+
+
+def _print(text: str, *, redraw: bool) -> None:
+    if not text:
+        return
+    if redraw and sys.stdout.isatty():
+        text = f"\x1b[H\x1b[2J{text}"
+    print(text, flush=True)
+
+
+def _look(services: Services, args: argparse.Namespace, *, watched: bool) -> tuple[int, str]:
+    """(exit code, what is shown). While it is watched, JSON is one line for each change."""
+    indent = None if watched else 2
+    namespace = args.namespace or services.default_namespace
+    if args.name:
+        row = summary(services.get(namespace, args.name))
+        wanted = {row["rollout"].get("build"), row["servedModel"].get("buildRef")} - {None}
+        row["builds"] = [
+            build_summary(name, services.build(namespace, name)) for name in sorted(wanted, key=str)
+        ]
+        code = 0 if row["ready"] == "True" and row["reason"] != UNSEEN else 1
+        return code, json.dumps(row, indent=indent) if args.json else details(row)
+    found = services.list(None if args.all_namespaces else namespace)
     rows = sorted((summary(s) for s in found), key=lambda s: (s["namespace"], s["name"]))
     if args.json:
-        print(json.dumps(rows, indent=2))
-    elif rows:
-        print(table(rows, with_namespace=args.all_namespaces))
-    else:
-        where = "any namespace" if args.all_namespaces else f"namespace {namespace}"
-        print(f"no InferenceService in {where}", file=sys.stderr)
-    return 0
+        return 0, json.dumps(rows, indent=indent)
+    if rows:
+        return 0, table(rows, with_namespace=args.all_namespaces)
+    where = "any namespace" if args.all_namespaces else f"namespace {namespace}"
+    nothing = f"no InferenceService in {where}"
+    if watched:
+        return 0, nothing
+    print(nothing, file=sys.stderr)
+    return 0, ""
 
 
 def summary(service: Mapping[str, Any]) -> dict[str, Any]:
@@ -87,6 +135,7 @@ def summary(service: Mapping[str, Any]) -> dict[str, Any]:
         "conditions": conditions,
         "servedModel": status.get("model", {}),
         "rollout": status.get("rollout", {}),
+        "thresholds": thresholds(spec),
         "endpoints": status.get("endpoints", {}),
     }
 
@@ -138,11 +187,6 @@ def aligned(lines: Sequence[Sequence[str]]) -> str:
     return "\n".join(line.rstrip() for line in padded)
 
 
-def _show_one(row: Mapping[str, Any], *, as_json: bool) -> int:
-    print(json.dumps(row, indent=2) if as_json else details(row))
-    return 0 if row["ready"] == "True" and row["reason"] != UNSEEN else 1
-
-
 def details(row: Mapping[str, Any]) -> str:
     """One service in full: the table's line, then what it is made of."""
     parts = [table([row], with_namespace=False)]
@@ -157,9 +201,12 @@ def details(row: Mapping[str, Any]) -> str:
     if row.get("builds"):
         lines = [(b["name"], b["phase"], _stage(b), b["reason"], b["message"]) for b in row["builds"]]
         parts.append(aligned([("BUILD", "PHASE", "STAGE", "REASON", "MESSAGE"), *lines]))
-    revisions = _revisions(row["rollout"])
-    if revisions:
-        parts.append(aligned([("REVISION", "IS", "WHY"), *revisions]))
+    if going := progress(row["rollout"]):
+        parts.append(aligned(going))
+    if judged := evidence(row["rollout"], row["thresholds"]):
+        parts.append(aligned(judged))
+    if found := revisions(row["rollout"]):
+        parts.append(aligned([("REVISION", "IS", "WHY"), *found]))
     if row["endpoints"]:
         parts.append(aligned([("ENDPOINT", "ADDRESS"), *sorted(row["endpoints"].items())]))
     return "\n\n".join(parts)
@@ -218,18 +265,3 @@ def _stage(build: Mapping[str, Any]) -> str:
     progress = build["progress"]
     percent = f" {progress['percent']} %" if "percent" in progress else ""
     return f"{progress['stage']}{percent}" if progress.get("stage") else "-"
-
-
-def _revisions(rollout: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    found = []
-    if rollout.get("stableRevision"):
-        found.append((rollout["stableRevision"], "serving", ""))
-    if rollout.get("candidateRevision"):
-        found.append((rollout["candidateRevision"], "coming up", str(rollout.get("phase", ""))))
-    rejected = rollout.get("lastRejected")
-    if rejected:
-        why = f"{rejected['reason']}: {rejected.get('message', '')}".rstrip(": ")
-        found.append((rejected["revision"], "rejected", why))
-    named = {line[0] for line in found}
-    past = [p for p in rollout.get("history", []) if p["revision"] not in named]
-    return found + [(p["revision"], p.get("outcome", "past").lower(), p.get("reason", "")) for p in past]

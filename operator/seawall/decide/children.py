@@ -12,7 +12,7 @@ from seawall.decide.diagnose import trouble_of
 from seawall.decide.rollout_state import RevisionState
 from seawall.decide.types import Manifest, Observed
 from seawall.desired.inputs import RevisionInputs
-from seawall.desired.names import INPUTS_ANNOTATION, REVISION_LABEL
+from seawall.desired.names import INPUTS_ANNOTATION, REVISION_LABEL, shadow_name
 
 HTTP_PORT = 8000
 PODS_ASKED = 8
@@ -50,6 +50,8 @@ class Revision:
             ready=ready,
             deadline_exceeded=not ready and _deadline_exceeded(status),
             trouble=None if ready else trouble_of(self.pods, self.deployment),
+            available=self.available,
+            replicas=self.replicas,
         )
 
     def ready_pods(self) -> tuple[Manifest, ...]:
@@ -109,7 +111,10 @@ def revisions(observed: Observed) -> dict[str, Revision]:
     for pod in observed.pods:
         pods.setdefault((pod["metadata"].get("labels") or {}).get(REVISION_LABEL, ""), []).append(pod)
     found = {}
+    comparator = shadow_name(observed.service["metadata"]["name"])
     for deployment in owned(observed.deployments, observed.service["metadata"]["uid"]):
+        if deployment["metadata"]["name"] == comparator:
+            continue
         name = (deployment["metadata"].get("labels") or {}).get(REVISION_LABEL)
         if not name:
             name = deployment["metadata"]["name"].rpartition("-")[2]

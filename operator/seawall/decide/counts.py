@@ -1,8 +1,9 @@
 """How many pods each revision is meant to have, and which of these numbers are the operator's to write.
 
-Fixed, External and Direct are; so is a candidate's, which stays pinned until it has taken over. Under an
-autoscaler the live count is nobody's business here. Whatever the mode: no data, no profile and no change of
-mode makes a count smaller.
+Fixed, External and Direct are; so is a candidate's, which stays pinned until it has taken over: to what its
+share of the traffic needs while it is analysed, to what all of the traffic needs where it takes over at once.
+Under an autoscaler the live count is nobody's business here. Whatever the mode: no data, no profile and no
+change of mode makes a count smaller.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from seawall.api.v1alpha1 import InferenceServiceSpec
 from seawall.decide.actuator import OURS, Actuator, bounds_of, fixed_count
 from seawall.decide.children import Revision
+from seawall.decide.rollout_state import RolloutState
 from seawall.decide.types import Assessment, Observed
 from seawall.sizing.state import Bounds
 
@@ -23,27 +25,44 @@ class Counts:
     spec: InferenceServiceSpec | None
     actuator: Actuator | None
     existing: Mapping[str, Revision]
+    stepwise: bool = False
+    """a candidate takes over step by step"""
 
-    def meant(self, name: str, stable: str | None) -> int:
+    def meant(self, name: str, state: RolloutState) -> int:
         """Pods that this revision should have; the live number where somebody else says it."""
-        said = self.said(name, stable)
+        said = self.said(name, state)
         if said is not None:
             return said
         here = self.existing.get(name)
         return here.replicas if here is not None else 1
 
-    def said(self, name: str, stable: str | None) -> int | None:
+    def said(self, name: str, state: RolloutState) -> int | None:
         """The number that is ours to write for the stable revision or the candidate; None: hands off."""
-        here = self.existing.get(name)
-        if self.spec is None or self.actuator is None:
+        if self.spec is None or self.actuator is None or name == state.previous:
             return None
+        here, stable = self.existing.get(name), state.stable
+        if self.stepwise and name != stable and stable is not None:
+            return self._pinned(here, state)
         if not self.actuator.scaled:
             count = fixed_count(self.spec)
             return count if stable in (None, name) else max(1, count)
         limits = bounds_of(self.spec, self.actuator.mode)
         if name != stable:
             return self._candidate(name, stable, limits)
-        return self._stable(here, limits)
+        count_of_stable = self._stable(here, limits)
+        return max(count_of_stable, state.floor or 0) if count_of_stable is not None else None
+
+    def full(self, name: str | None, stable: str | None) -> int:
+        """Pods that a candidate needs for all of the traffic."""
+        if self.spec is None or self.actuator is None:
+            return 1
+        if not self.actuator.scaled:
+            return max(1, fixed_count(self.spec))
+        return self._candidate(name or "", stable, bounds_of(self.spec, self.actuator.mode), pinned=True)
+
+    def _pinned(self, here: Revision | None, state: RolloutState) -> int:
+        """Never fewer than there are: pods that have answered are not thrown away on the way up."""
+        return max(here.replicas if here is not None else 0, state.pods or 1)
 
     def _stable(self, here: Revision | None, limits: Bounds) -> int | None:
         if here is None:  # its Deployment has to be made again
@@ -66,10 +85,10 @@ class Counts:
             return max(wanted, here.replicas)
         return wanted
 
-    def _candidate(self, name: str, stable: str | None, limits: Bounds) -> int:
+    def _candidate(self, name: str, stable: str | None, limits: Bounds, *, pinned: bool = False) -> int:
         """Enough for all of the traffic at the moment when it takes over, and never fewer than before."""
         here, serving = self.existing.get(name), self.existing.get(stable or "")
-        live = here.replicas if here is not None else 0
+        live = here.replicas if here is not None and not pinned else 0
         assessment = self.observed.assessments.get(name)
         if serving is None:
             wanted = limits.min_replicas

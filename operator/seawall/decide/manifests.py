@@ -16,8 +16,8 @@ from seawall.desired.canonical import stamped
 from seawall.desired.deployment import build_deployment
 from seawall.desired.disruption import build_disruption_budget
 from seawall.desired.inputs import RevisionInputs
-from seawall.desired.names import Owner, deployment_name, headless_name
-from seawall.desired.service import build_headless_service, build_service
+from seawall.desired.names import Owner, candidate_name, deployment_name, headless_name, shadow_name
+from seawall.desired.service import build_candidate_service, build_headless_service, build_service
 from seawall.desired.shared import build_network_policy, build_service_account
 
 
@@ -40,6 +40,12 @@ class Making:
     wanted: Wanted | None
     existing: Mapping[str, Revision]
     counts: Counts
+    routed: bool = False
+    """clients come by routes, or a route of ours is still there"""
+    comparator: tuple[Manifest, ...] = ()
+    """of a shadow step"""
+    copied: bool = False
+    """a route of ours may lead to the comparator still"""
 
     def manifests(self) -> tuple[Manifest, ...]:
         """The Services last of what serves, so that traffic never leads; what watches over it after them."""
@@ -54,6 +60,9 @@ class Making:
         made.append(build_disruption_budget(owner, self._size()))
         made.append(build_headless_service(owner, step.serving))
         made.append(build_service(owner, step.serving))
+        if self.routed:
+            made.append(build_candidate_service(owner, step.trial or step.serving))
+        made += self.comparator
         autoscaler = self._autoscaler()
         if autoscaler is not None:
             made.append(autoscaler)
@@ -66,7 +75,7 @@ class Making:
         for name in sorted({state.stable, state.candidate} & self.step.keep, key=str):
             if name is None or not (name in self.existing or self._is_wanted(name)):
                 continue
-            count = self.counts.said(name, state.stable)
+            count = self.counts.said(name, state)
             if count is not None:
                 place = self.owner.namespace, deployment_name(self.owner.name, name)
                 found.append(Scale(ObjectRef("apps/v1", "Deployment", *place), count))
@@ -76,7 +85,15 @@ class Making:
         """What is ours, is not planned any more, and may go."""
         observed, uid = self.observed, self.owner.uid
         gone = [r.deployment for name, r in self.existing.items() if name not in self.step.keep]
+        comparator = shadow_name(self.owner.name)
         services = {self.owner.name, headless_name(self.owner.name)}
+        if self.comparator or self.copied or self.accepted.spec is None:
+            services.add(comparator)
+        else:
+            shadows = owned(observed.deployments, uid)
+            gone += [o for o in shadows if o["metadata"]["name"] == comparator]
+        if self.routed or self.accepted.spec is None:
+            services.add(candidate_name(self.owner.name))
         gone += [o for o in owned(observed.services, uid) if o["metadata"]["name"] not in services]
         gone += [
             o for o in owned(observed.disruption_budgets, uid) if o["metadata"]["name"] != self.owner.name
@@ -107,7 +124,7 @@ class Making:
         """Pods of the service, as they are: a budget of disruptions follows the live count."""
         name = self.step.state.stable or self.step.state.candidate or ""
         here = self.existing.get(name)
-        meant = self.counts.meant(name, self.step.state.stable)
+        meant = self.counts.meant(name, self.step.state)
         return max(meant, here.replicas) if here is not None else meant
 
     def _autoscaler(self) -> Manifest | None:
@@ -118,7 +135,8 @@ class Making:
         if stable not in self.existing and not self._is_wanted(stable):
             return None
         metadata = self.observed.service["metadata"]
-        return autoscaler(self.owner, stable, spec, actuator, self.observed.capabilities, metadata)
+        floor = self.step.state.floor or 0
+        return autoscaler(self.owner, stable, spec, actuator, self.observed.capabilities, metadata, floor)
 
     def _monitors(self) -> list[Manifest]:
         spec = self.accepted.spec

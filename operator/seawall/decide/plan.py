@@ -3,28 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from seawall.decide.acceptance import Accepted, Refusal, accept, command
+from seawall.decide import shadowing
+from seawall.decide.acceptance import Accepted, Refusal, accept
 from seawall.decide.actuator import Actuator, choose
 from seawall.decide.builds import Need, needed
-from seawall.decide.children import Revision, revisions, selected_revision
+from seawall.decide.children import Revision, revisions
+from seawall.decide.comparison import comparison_of
 from seawall.decide.counts import Counts
 from seawall.decide.manifests import Making, Wanted
 from seawall.decide.rollout import advance
-from seawall.decide.rollout_state import BuildWait, RolloutState, Step, World
+from seawall.decide.rollout_plan import routed
+from seawall.decide.rollout_state import RolloutState, Routes, Step, World
+from seawall.decide.routes import KINDS as ROUTE_KINDS
+from seawall.decide.routes import route_deletions, route_manifests, route_patches
 from seawall.decide.situation import Situation
 from seawall.decide.status import status_of
-from seawall.decide.types import Manifest, Observed, Plan, PlatformUpdate, VerificationRequest
+from seawall.decide.types import (
+    Manifest,
+    ObjectRef,
+    Observed,
+    Plan,
+    PlatformUpdate,
+    RoutePatch,
+    VerificationRequest,
+)
 from seawall.decide.watchers import WATCHERS
-from seawall.desired.canonical import digest
+from seawall.decide.world import plan_for, references_of, world_of
 from seawall.desired.deployment import PodTemplateError, build_deployment
-from seawall.desired.inputs import revision_inputs, user_part
+from seawall.desired.inputs import revision_inputs
 from seawall.desired.names import Owner
 
 REFUSED_RETRY_SECONDS = 60.0
 """For what no watch tells: a Secret that appears, a quota that is raised."""
 NO_ADDRESS_RETRY_SECONDS = 1.0
+MOVING_RETRY_SECONDS, ROUTED_RETRY_SECONDS = 5.0, 60.0
+"""Routes are read, not watched: while a candidate may have traffic, and at rest."""
+NOT_WAITED_FOR = WATCHERS | frozenset(ROUTE_KINDS)
+"""A rollout goes on without them: a weight counts only once it was read back."""
 BUILDING_RETRY_SECONDS = 30.0
 """A build wakes the services that wait for it; this is for the case that it did so too early."""
 
@@ -42,14 +59,37 @@ def plan(observed: Observed) -> Plan:
     status = service.get("status") or {}
     previous = RolloutState.of(status.get("rollout"))
     actuator = choose(accepted.spec, observed.capabilities, status, observed.now) if accepted.spec else None
-    counts = Counts(observed, accepted.spec, actuator, existing)
-    world = _world(observed, accepted, wanted, existing, previous, counts, need)
+    rolling = plan_for(accepted.spec, existing.get(previous.stable or ""))
+    counts = Counts(observed, accepted.spec, actuator, existing, rolling.strategy != "Direct")
+    previous, world = world_of(
+        observed,
+        accepted=accepted,
+        wanted=wanted,
+        existing=existing,
+        previous=previous,
+        counts=counts,
+        need=need,
+        rolling=rolling,
+    )
     step = _with_build(advance(previous, world), need, previous, accepted)
     addresses = existing[step.verify].addresses() if step.verify else ()
-    making = Making(observed, owner, accepted, actuator, step, wanted, existing, counts)
+    written = _written(observed, owner, accepted, step)
+    making = Making(
+        observed,
+        owner,
+        accepted,
+        actuator,
+        step,
+        wanted,
+        existing,
+        counts,
+        _by_routes(accepted, written),
+        shadowing.comparator(observed, owner, step, rolling),
+        shadowing.stays(observed),
+    )
     manifests = (*_build_manifest(step, need), *making.manifests())
     deletions = making.deletions(manifests)
-    held = any(p.ref.kind not in WATCHERS for p in observed.write_problems)
+    held = any(p.ref.kind not in NOT_WAITED_FOR for p in observed.write_problems)
     situation = Situation(
         observed=observed,
         accepted=accepted,
@@ -58,22 +98,60 @@ def plan(observed: Observed) -> Plan:
         rollout=previous if held else step.state,
         wanted=wanted.inputs if wanted else None,
         actuator=actuator,
-        counts={name: counts.meant(name, step.state.stable) for name in {*existing, *step.keep}},
+        counts={name: counts.meant(name, step.state) for name in {*existing, *step.keep}},
         need=need,
+        routes=world.routes,
+        rolling=rolling,
     )
     return Plan(
         apply=manifests,
         scale=making.scales(),
+        routes=written.manifests,
+        route_patches=written.patches,
+        route_deletions=written.deletions,
+        routes_first=world.routes is not None and step.weight < world.routes.most,
         delete=deletions,
         status=status_of(situation),
         events=() if held else step.events,
         requeue_after=_requeue(
-            step, accepted, bool(observed.write_problems), bool(addresses), need, actuator
+            step, accepted, bool(observed.write_problems), bool(addresses), need, actuator, world.routes
         ),
         verify=VerificationRequest(owner.name, step.verify, addresses) if step.verify and addresses else None,
-        needs_live_read=bool(deletions) or step.switches,
+        compare=comparison_of(step, rolling, owner.name, existing),
+        tally=shadowing.tally_request(observed, step, rolling),
+        needs_live_read=bool(deletions) or step.switches or _raises(step, world),
         platform_update=step.platform_update if accepted.spec else PlatformUpdate.NONE,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """What is to be done to the routes."""
+
+    manifests: tuple[Manifest, ...] = ()
+    patches: tuple[RoutePatch, ...] = ()
+    deletions: tuple[ObjectRef, ...] = ()
+
+
+def _written(observed: Observed, owner: Owner, accepted: Accepted, step: Step) -> _Written:
+    """Nothing while the spec cannot be read, nor before there is anything to route to."""
+    spec = accepted.spec
+    if spec is None or not step.keep:
+        return _Written()
+    return _Written(
+        route_manifests(observed, owner, spec, step.weight, copied=shadowing.copied(observed, step)),
+        route_patches(observed, spec, step.weight),
+        route_deletions(observed, owner, spec),
+    )
+
+
+def _by_routes(accepted: Accepted, written: _Written) -> bool:
+    return accepted.spec is not None and (routed(accepted.spec) or bool(written.deletions))
+
+
+def _raises(step: Step, world: World) -> bool:
+    """The routes are about to send the candidate more."""
+    return world.routes is not None and step.weight > (world.routes.weight or 0)
 
 
 def _needed(observed: Observed, accepted: Accepted) -> Need | None:
@@ -97,10 +175,6 @@ def _build_manifest(step: Step, need: Need | None) -> tuple[Manifest, ...]:
     return (need.manifest,)
 
 
-def _references(observed: Observed) -> dict[str, str]:
-    return {f"{kind}/{name}": found or "" for (kind, name), found in observed.references.items()}
-
-
 def _wanted(
     observed: Observed,
     owner: Owner,
@@ -119,7 +193,7 @@ def _wanted(
         spec.accelerator.class_name,
         accepted.accelerator,
         observed.platform,
-        _references(observed),
+        references_of(observed),
         need.built if need else None,
     )
     here = existing.get(inputs.revision)
@@ -131,45 +205,6 @@ def _wanted(
     return Wanted(inputs, manifest), accepted
 
 
-def _world(
-    observed: Observed,
-    accepted: Accepted,
-    wanted: Wanted | None,
-    existing: Mapping[str, Revision],
-    previous: RolloutState,
-    counts: Counts,
-    need: Need | None,
-) -> World:
-    stable, spec = existing.get(previous.stable or ""), accepted.spec
-    born = stable.inputs if stable else None
-    build = None
-    platform_only = (
-        wanted is not None
-        and born is not None
-        and born.user_digest == wanted.inputs.user_digest
-        and born.platform_digest != wanted.inputs.platform_digest
-    )
-    if wanted is None and need is not None and spec is not None:
-        build = BuildWait.FAILED if need.failed else BuildWait.RUNNING
-        asked = digest(user_part(spec, spec.accelerator.class_name, _references(observed)))
-        platform_only = born is not None and born.user_digest == asked
-    return World(
-        generation=int(observed.service["metadata"].get("generation", 1)),
-        now=observed.now,
-        revisions={
-            name: revision.state(counts.meant(name, previous.stable)) for name, revision in existing.items()
-        },
-        target=wanted.inputs.revision if wanted else None,
-        platform_only=platform_only,
-        platform_slot=observed.platform_slot,
-        build=build if not accepted.refusals else None,
-        selected=selected_revision(observed),
-        verification=observed.verification,
-        paused=bool(spec and spec.rollout and spec.rollout.paused),
-        retry=command(observed.service, previous.id),
-    )
-
-
 def _requeue(
     step: Step,
     accepted: Accepted,
@@ -177,8 +212,13 @@ def _requeue(
     addressed: bool,
     need: Need | None,
     actuator: Actuator | None,
+    routes: Routes | None,
 ) -> float | None:
     times = [step.requeue_after] if step.requeue_after is not None else []
+    if step.state.step is not None or (routes is not None and (routes.most > 0 or not routes.settled)):
+        times.append(MOVING_RETRY_SECONDS)
+    elif routes is not None:
+        times.append(ROUTED_RETRY_SECONDS)
     if need is not None and need.built is None and not need.failed:
         times.append(BUILDING_RETRY_SECONDS)
     if step.verify and not addressed:

@@ -8,6 +8,7 @@ from typing import Any
 
 from seawall.api.v1alpha1 import AcceleratorClass, InferenceService, InferenceServiceSpec
 from seawall.decide.actuator import bounds_of, choose, fixed_count, requested
+from seawall.decide.rollout_plan import routed
 from seawall.decide.types import Capabilities
 from seawall.decide.watchers import autoscaler, monitors
 from seawall.desired.deployment import build_deployment
@@ -15,7 +16,8 @@ from seawall.desired.disruption import build_disruption_budget
 from seawall.desired.inputs import Platform, revision_inputs
 from seawall.desired.modelbuild import build_model_build, build_spec
 from seawall.desired.names import Owner
-from seawall.desired.service import build_headless_service, build_service
+from seawall.desired.routes import build_grpc_route, build_http_route
+from seawall.desired.service import build_candidate_service, build_headless_service, build_service
 from seawall.desired.shared import build_shared
 
 UID = "00000000-0000-0000-0000-000000000000"
@@ -59,10 +61,21 @@ def render(
         deployment,
         build_service(owner, inputs.revision),
         build_headless_service(owner, inputs.revision),
+        *_routes(owner, spec, inputs.revision),
         build_disruption_budget(owner, count),
         *([scaler] if scaler is not None else []),
         *monitors(owner, spec, capabilities),
     ]
+
+
+def _routes(owner: Owner, spec: InferenceServiceSpec, revision: str) -> list[dict[str, Any]]:
+    """Before any rollout: all of the traffic goes to what serves."""
+    made = [build_candidate_service(owner, revision)] if routed(spec) else []
+    if spec.routing is not None:
+        made.append(build_http_route(owner, spec.routing, 0))
+        if spec.routing.grpc_hostnames:
+            made.append(build_grpc_route(owner, spec.routing, 0))
+    return made
 
 
 def assumed(spec: InferenceServiceSpec, given: Capabilities, prometheus_url: str) -> Capabilities:

@@ -1,31 +1,87 @@
-"""The Direct rollout as a pure state machine: which revisions exist, which one is served, what comes next.
+"""The rollout as a pure state machine: which revisions exist, which one is served, what comes next.
 
 The selector of the Service is the commit point. The new revision comes up beside the old one, answers a
-synthetic inference, then the selector moves, and only after the drain time does the old one go. Whatever
-step the operator dies at, the next run derives the same action from status and world.
+synthetic inference, goes through the plan's steps (`rollout_stages`), then the selector moves. Whatever
+moment the operator dies at, the next run derives the same action from status and world: a weight is raised
+only after the status has it, and lowered at once.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
 
-from seawall.decide.conditions import timestamp
-from seawall.decide.rollout_state import BuildWait, Phase, Rejection, RolloutState, Step, World
+from seawall.decide import rollout_stages as stages
+from seawall.decide.rollout_commands import obeyed
+from seawall.decide.rollout_moves import (
+    DRAIN,
+    draining,
+    dropped,
+    fresh,
+    held,
+    kept,
+    leave,
+    left,
+    promoted,
+    stay,
+    trial,
+)
+from seawall.decide.rollout_start import (
+    REVERIFY_SECONDS,
+    UNREACHABLE_LIMIT,
+    UNREACHABLE_RETRY_SECONDS,
+    bring_up,
+)
+from seawall.decide.rollout_state import BuildWait, Look, Phase, Rejection, RolloutState, Step, World
+from seawall.decide.rollout_watch import go_back, taken_back, watch, watched, went_back
 from seawall.decide.types import EventNote, PlatformUpdate, Verdict
 
-DRAIN = timedelta(seconds=15)
-"""How long the old pods stay after the switch: node proxies follow within a second or two, clients that keep
-connections open need the rest."""
-REVERIFY_SECONDS = 30.0
-UNREACHABLE_RETRY_SECONDS = 2.0
-UNREACHABLE_LIMIT = timedelta(minutes=10)
-HISTORY_LIMIT = 5
+__all__ = ["DRAIN", "UNREACHABLE_LIMIT", "advance"]
 
 
 def advance(previous: RolloutState, world: World) -> Step:
     """One transition at most. Pure; the caller acts and comes back."""
-    state = _forget_if_retried(_resolved(previous, world), world)
+    state = replace(_resolved(previous, world), observed=world.routes.weight if world.routes else None)
+    state, notes, verb = obeyed(state, world)
+    step = replace(_told(state, world, verb), requeue_after=0.0) if verb else _next(state, world)
+    return _recorded_first(previous, replace(step, events=(*notes, *step.events)))
+
+
+def _recorded_first(previous: RolloutState, step: Step) -> Step:
+    """The routes carry what the status had before this look, or less: a crash between two writes moves no
+    traffic that nobody wrote down. What was just recorded is acted on at once, in the next look. While the
+    Service's selector moves, the routes stand still."""
+    weight = previous.weight if step.switches else min(previous.weight, step.state.weight)
+    step = replace(step, weight=weight, trial=step.trial or step.serving)
+    changed = _remembered(step.state) != _remembered(previous)
+    moving = step.state.step is not None or previous.step is not None
+    return replace(step, requeue_after=0.0) if changed and moving and not step.switches else step
+
+
+def _remembered(state: RolloutState) -> RolloutState:
+    return replace(state, observed=None)
+
+
+def _told(state: RolloutState, world: World, verb: str) -> Step:
+    """A word that was obeyed is this look's transition: it is written down before anything follows from it,
+    save that traffic goes back at once. What was measured under another step says nothing any more."""
+    world = replace(world, look=Look(), answers=None)
+    stable = state.stable
+    if stable is not None and verb == "abort" and state.candidate is None:
+        return stay(state, world, stable)
+    unclear = world.target is None or world.build is not None
+    if stable is None or unclear or verb == "retry":
+        return _next(state, world)
+    if verb == "abort":
+        return leave(state, world, stable)
+    if state.step is None:
+        return _next(state, world)
+    phase = Phase.PAUSED if state.pause is not None else stages.phase_of(state, world)
+    return stay(replace(state, phase=phase), world, stable)
+
+
+def _next(state: RolloutState, world: World) -> Step:
+    if taken_back(state, world) and state.previous is not None and state.rejected is not None:
+        return go_back(state, world, state.previous, state.rejected.reason, state.rejected.message)
     if world.build is not None:
         return _build(state, world, world.build)
     if world.target is None:
@@ -33,7 +89,7 @@ def advance(previous: RolloutState, world: World) -> Step:
     if state.stable is None:
         return _first(state, world, world.target)
     if world.target == state.stable:
-        return _settled(state, world)
+        return _settled(state, world, state.stable)
     return _update(state, world, world.target, state.stable)
 
 
@@ -41,19 +97,30 @@ def _resolved(state: RolloutState, world: World) -> RolloutState:
     """The stable revision as the world confirms it."""
     selected = world.selected if world.selected in world.revisions else None
     if not state.id and selected is not None and selected != world.target:
-        return replace(state, stable=selected)  # status was lost: the Service knows what serves
+        # The status was lost: the Service knows what serves. Who else has had traffic is not known any more.
+        routed = world.routes is not None and world.routes.most > 0
+        return replace(fresh(state), stable=selected, switched_at=world.now if routed else state.switched_at)
     if state.candidate is not None and selected == state.candidate and state.stable is not None:
         # Died between moving the selector and writing it down: the move stands.
-        return _promoted(state, world, state.candidate)
+        return promoted(state, world, state.candidate)
+    if selected is not None and selected == state.previous and selected != state.stable:
+        return went_back(state, world, selected)
+    warm = world.revisions.get(state.previous or "")
+    if state.previous is not None and (warm is None or warm.replicas == 0):
+        state = replace(state, previous=None, floor=None)  # deleted or scaled to nothing by somebody
     if state.stable is not None and state.stable not in world.revisions and state.stable != world.target:
-        return replace(state, stable=None)  # its Deployment is gone and nobody can render it again
+        return _bereft(state, world)
     return state
 
 
-def _forget_if_retried(state: RolloutState, world: World) -> RolloutState:
-    if world.retry is None or world.retry == state.last_command:
-        return state
-    return replace(state, rejected=None, last_command=world.retry)
+def _bereft(state: RolloutState, world: World) -> RolloutState:
+    """The stable revision's Deployment is gone and nobody can render it again. A candidate that has answered
+    right takes its place."""
+    candidate, rejected = state.candidate, state.rejected
+    refused = rejected is not None and rejected.revision == candidate
+    if candidate in world.revisions and candidate is not None and state.step is not None and not refused:
+        return promoted(state, world, candidate)
+    return replace(state, stable=None)
 
 
 def _new_id(state: RolloutState, world: World, target: str) -> str:
@@ -65,23 +132,16 @@ def _new_id(state: RolloutState, world: World, target: str) -> str:
     return f"{base}-{int(attempt) + 1 if attempt.isdigit() else 2}"
 
 
-def _draining(state: RolloutState, world: World) -> tuple[frozenset[str], float | None]:
-    """Revisions that are neither stable nor candidate but may still hold connections, and for how long."""
-    if state.switched_at is None:
-        return frozenset(), None
-    left = (state.switched_at + DRAIN - world.now).total_seconds()
-    if left <= 0:
-        return frozenset(), None
-    others = frozenset(world.revisions) - {state.stable, state.candidate}
-    return others, (left if others else None)
-
-
 def _hold(state: RolloutState, world: World) -> Step:
-    """The spec is refused: whatever serves goes on serving, nothing new starts, nothing is thrown away."""
-    keep = frozenset(world.revisions)
+    """The spec is refused: whatever serves goes on serving, nothing new starts, nothing is thrown away.
+    Traffic stays on the stable revision."""
+    if state.step is not None:
+        message = "The spec is refused, so that the candidate gets no traffic; see SpecAccepted"
+        state = held(replace(state, weight=0, step_started_at=None), world, "SpecRefused", message)
     withheld = state.rejected is not None and state.rejected.revision == state.candidate
     first = state.candidate if state.candidate in world.revisions and not withheld else None
-    return Step(state, state.stable or first, keep)
+    keep, serving = frozenset(world.revisions), state.stable or first
+    return Step(state, serving, keep, trial=trial(state, state.stable) if state.stable else serving)
 
 
 def _build(state: RolloutState, world: World, wait: BuildWait) -> Step:
@@ -90,37 +150,43 @@ def _build(state: RolloutState, world: World, wait: BuildWait) -> Step:
     if state.stable is None:
         phase = Phase.IDLE if failed else Phase.BUILDING
         return _hold(replace(state, phase=phase, trigger="Spec"), world)
+    stable, state = state.stable, watched(state, world)
     if state.candidate is not None:  # of an earlier spec
-        aborted = replace(state, candidate=None, started_at=None)
-        state = _with_history(aborted, world, state.candidate, "Aborted")
+        if not left(state, world):
+            return leave(state, world, stable)
+        state = dropped(state, world)
     if failed:
         # A failed change of the platform holds its slot for a while, so that a bad image stops by itself.
         phase = Phase.ROLLED_BACK if world.platform_only else Phase.IDLE
-        return _stay(replace(state, phase=phase), world, state.stable or "")
+        return stay(replace(state, phase=phase), world, stable)
     if world.platform_only and not world.platform_slot:
-        waiting = _stay(replace(state, phase=Phase.IDLE), world, state.stable or "")
+        waiting = stay(replace(state, phase=Phase.IDLE), world, stable)
         return replace(waiting, platform_update=PlatformUpdate.WAITING)
     trigger = "Platform" if world.platform_only else "Spec"
-    step = _stay(replace(state, phase=Phase.BUILDING, trigger=trigger), world, state.stable or "")
+    step = stay(replace(state, phase=Phase.BUILDING, trigger=trigger), world, stable)
     return replace(step, platform_update=PlatformUpdate.RUNNING) if world.platform_only else step
 
 
 def _first(state: RolloutState, world: World, target: str) -> Step:
     """No revision has ever answered right: bring the wanted one up; there is nothing to fall back to."""
     rejected = state.rejected if state.rejected and state.rejected.revision == target else None
-    fresh = state.candidate != target
+    new = state.candidate != target
     state = replace(
-        state,
-        id=_new_id(state, world, target) if fresh else state.id,
+        fresh(state),
+        id=_new_id(state, world, target) if new else state.id,
         candidate=target,
+        previous=None,
         trigger="Spec",
-        started_at=world.now if fresh or state.started_at is None else state.started_at,
+        started_at=world.now if new or state.started_at is None else state.started_at,
         rejected=rejected,
         phase=Phase.STARTING,
     )
     keep = frozenset({target})
     serving = None if rejected else target
     here = world.revisions.get(target)
+    if rejected is not None and rejected.reason != "VerificationFailed":
+        # It had been judged beside one that is gone now; a right answer is no answer to that.
+        return Step(replace(state, phase=Phase.ROLLED_BACK), serving, keep)
     if here is None or not here.ready:
         return Step(state, serving, keep)
     answer = world.verification if world.verification and world.verification.revision == target else None
@@ -128,7 +194,7 @@ def _first(state: RolloutState, world: World, target: str) -> Step:
     if answer is None:
         return Step(state, serving, keep, verify=target)
     if answer.verdict is Verdict.PASSED:
-        done = replace(_promoted(state, world, target), switched_at=None, phase=Phase.IDLE, rejected=None)
+        done = replace(promoted(state, world, target), switched_at=None, phase=Phase.IDLE, rejected=None)
         note = EventNote("Normal", "Installed", f"Revision {target} answers and is served")
         return Step(done, target, keep, events=(note,))
     if answer.verdict is Verdict.UNREACHABLE:
@@ -138,114 +204,83 @@ def _first(state: RolloutState, world: World, target: str) -> Step:
     return Step(replace(state, rejected=refused), None, keep, requeue_after=REVERIFY_SECONDS, events=notes)
 
 
-def _settled(state: RolloutState, world: World) -> Step:
+def _settled(state: RolloutState, world: World, stable: str) -> Step:
     """The spec asks for what is served. A candidate that is still about belongs to a reverted change."""
     notes: tuple[EventNote, ...] = ()
     if state.candidate is not None:
-        notes = (EventNote("Normal", "RolloutAborted", f"The spec is back at revision {state.stable}"),)
-        state = _with_history(
-            replace(state, candidate=None, started_at=None), world, state.candidate, "Aborted"
-        )
-    draining, left = _draining(state, world)
-    phase = Phase.DRAINING if left is not None else Phase.IDLE
-    state = replace(state, phase=phase, switched_at=state.switched_at if left is not None else None)
-    return Step(state, state.stable, draining | {state.stable or ""}, requeue_after=left, events=notes)
+        if not left(state, world):
+            return leave(state, world, stable)
+        notes = (EventNote("Normal", "RolloutAborted", f"The spec is back at revision {stable}"),)
+        state = dropped(state, world)
+    if state.previous is not None:
+        step = watch(state, world, stable)
+        return replace(step, events=(*notes, *step.events))
+    if state.rejected is not None and state.rejected.revision == stable:
+        message = f"No pod of an earlier revision is left, so {stable} goes on serving"
+        notes = (*notes, EventNote("Warning", "NothingToGoBackTo", message))
+        state = replace(state, rejected=None)
+    _, seconds = draining(state, world)
+    state = replace(
+        fresh(state),
+        phase=Phase.DRAINING if seconds is not None else Phase.IDLE,
+        floor=None,
+        switched_at=state.switched_at if seconds is not None else None,
+    )
+    return Step(state, stable, kept(state, world, stable), requeue_after=seconds, events=notes)
 
 
 def _update(state: RolloutState, world: World, target: str, stable: str) -> Step:
     """Another revision is wanted while one serves."""
-    started = target in world.revisions
+    if target == state.previous:
+        return go_back(state, world, target, "SpecReverted", "the spec is back at it")
+    state = watched(state, world)
+    other = state.candidate not in (None, target)
+    if other and not left(state, world):
+        return leave(state, world, stable)  # of an earlier spec: without traffic before the next one starts
+    if other:
+        state = dropped(state, world)
     if state.rejected and state.rejected.revision == target:
-        return _stay(replace(state, candidate=None, phase=Phase.ROLLED_BACK), world, stable)
-    if world.paused and not started:
-        return _stay(replace(state, candidate=None, phase=Phase.PAUSED), world, stable)
-    if world.platform_only and not world.platform_slot and not started:
-        idle = replace(state, candidate=None, phase=Phase.IDLE)
-        return replace(_stay(idle, world, stable), platform_update=PlatformUpdate.WAITING)
-    fresh = state.candidate != target
+        return _rejected(state, world, target, stable)
+    started = target in world.revisions or state.step is not None
+    if not started and world.plan.paused:
+        return stay(replace(fresh(state), candidate=None, phase=Phase.PAUSED), world, stable)
+    if not started and world.platform_only and not world.platform_slot:
+        idle = replace(fresh(state), candidate=None, phase=Phase.IDLE)
+        return replace(stay(idle, world, stable), platform_update=PlatformUpdate.WAITING)
+    return _onward(state, world, target, stable)
+
+
+def _onward(state: RolloutState, world: World, target: str, stable: str) -> Step:
+    """The candidate is, or becomes, the revision that the spec asks for."""
+    new = state.candidate != target
+    here = world.revisions.get(stable)
+    floor = max(1, here.replicas) if here is not None and (new or state.floor is None) else state.floor
     state = replace(
-        state,
-        id=_new_id(state, world, target) if fresh else state.id,
+        fresh(state) if new else state,
+        id=_new_id(state, world, target) if new else state.id,
         candidate=target,
+        previous=None,
         trigger="Platform" if world.platform_only else "Spec",
-        started_at=world.now if fresh or state.started_at is None else state.started_at,
-        phase=Phase.STARTING,
+        started_at=world.now if new or state.started_at is None else state.started_at,
+        floor=floor,
         rejected=None,
     )
-    step = _progress(state, world, target, stable)
-    if fresh:
+    if state.step is not None:
+        step = stages.walk(state, world, target, stable)
+    else:
+        step = bring_up(state, world, target, stable)
+    if new:
         note = EventNote("Normal", "RolloutStarted", f"Revision {target} starts beside {stable}")
         step = replace(step, events=(note, *step.events))
-    running = world.platform_only and step.state.candidate == target
+    # One that waits for a person is nobody's turn: others go on meanwhile.
+    running = world.platform_only and step.state.candidate == target and step.state.phase is not Phase.PAUSED
     return replace(step, platform_update=PlatformUpdate.RUNNING) if running else step
 
 
-def _stay(state: RolloutState, world: World, stable: str) -> Step:
-    draining, left = _draining(state, world)
-    return Step(state, stable, draining | {stable}, requeue_after=left)
-
-
-def _progress(state: RolloutState, world: World, target: str, stable: str) -> Step:
-    draining, left = _draining(state, world)
-    keep = draining | {stable, target}
-    here = world.revisions.get(target)
-    trouble = here.trouble if here else None
-    if trouble is not None and trouble.permanent:
-        return _reject(state, world, Rejection(target, trouble.reason, trouble.message), stable)
-    if here is not None and here.deadline_exceeded:
-        reason = trouble.reason if trouble else "ProgressDeadlineExceeded"
-        message = trouble.message if trouble else f"Revision {target} did not become ready in time"
-        return _reject(state, world, Rejection(target, reason, message), stable)
-    if here is None or not here.ready:
-        return Step(state, stable, keep, requeue_after=left)
-    if world.paused:
-        return Step(replace(state, phase=Phase.PAUSED), stable, keep, requeue_after=left)
-    state = replace(state, phase=Phase.VERIFYING)
-    answer = world.verification if world.verification and world.verification.revision == target else None
-    if answer is None:
-        return Step(state, stable, keep, verify=target)
-    if answer.verdict is Verdict.WRONG:
-        return _reject(state, world, Rejection(target, "VerificationFailed", answer.message), stable)
-    if answer.verdict is Verdict.UNREACHABLE:
-        if state.started_at is not None and world.now - state.started_at > UNREACHABLE_LIMIT:
-            return _reject(state, world, Rejection(target, "VerificationUnreachable", answer.message), stable)
-        return Step(state, stable, keep, requeue_after=UNREACHABLE_RETRY_SECONDS)
-    note = EventNote("Normal", "Promoted", f"Revision {target} answers right and takes over from {stable}")
-    done = _promoted(state, world, target)
-    seconds = DRAIN.total_seconds()
-    return Step(done, target, keep, switches=True, requeue_after=seconds, events=(note,))
-
-
-def _promoted(state: RolloutState, world: World, target: str) -> RolloutState:
-    promoted = replace(
-        state,
-        stable=target,
-        candidate=None,
-        phase=Phase.DRAINING,
-        switched_at=world.now,
-        started_at=None,
-        rejected=None,
-    )
-    return _with_history(promoted, world, target, "Promoted" if state.stable else "Installed")
-
-
-def _reject(state: RolloutState, world: World, rejection: Rejection, stable: str) -> Step:
-    note = EventNote("Warning", "RolledBack", f"Revision {rejection.revision}: {rejection.message}")
-    rejected = _with_history(
-        replace(state, candidate=None, phase=Phase.ROLLED_BACK, started_at=None, rejected=rejection),
-        world,
-        rejection.revision,
-        "Rejected",
-        rejection.reason,
-    )
-    step = _stay(rejected, world, stable)
-    return replace(step, events=(note,))
-
-
-def _with_history(
-    state: RolloutState, world: World, revision: str, outcome: str, reason: str | None = None
-) -> RolloutState:
-    entry = {"revision": revision, "outcome": outcome, "finishedAt": timestamp(world.now)}
-    if reason:
-        entry["reason"] = reason
-    return replace(state, history=(entry, *state.history)[:HISTORY_LIMIT])
+def _rejected(state: RolloutState, world: World, target: str, stable: str) -> Step:
+    """It stays rejected until it is changed or tried again; what it had of the traffic goes first."""
+    if state.candidate == target:
+        if not left(state, world):
+            return leave(state, world, stable)
+        state = dropped(state, world)
+    return stay(replace(state, phase=Phase.ROLLED_BACK), world, stable)

@@ -11,7 +11,8 @@ from seawall.decide.actuator import Actuator, bounds_of
 from seawall.decide.builds import Need
 from seawall.decide.children import Revision
 from seawall.decide.diagnose import FETCH_REASONS, Trouble
-from seawall.decide.rollout_state import RolloutState, Step
+from seawall.decide.rollout_plan import RolloutPlan
+from seawall.decide.rollout_state import RolloutState, Routes, Step
 from seawall.decide.types import Assessment, Observed, PlatformUpdate
 from seawall.desired.inputs import RevisionInputs
 
@@ -33,6 +34,9 @@ class Situation:
     """pods that each revision is meant to have"""
     need: Need | None = None
     """the build that the spec asks for, if any"""
+    routes: Routes | None = None
+    """None: nothing is routed"""
+    rolling: RolloutPlan = field(default_factory=RolloutPlan)
 
     @property
     def awaited(self) -> Need | None:

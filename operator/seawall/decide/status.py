@@ -8,10 +8,11 @@ from seawall.decide.builds import model_status
 from seawall.decide.children import growing, selected_revision
 from seawall.decide.conditions import Condition, clipped, rendered
 from seawall.decide.latency_status import latency_conditions, slo_status
-from seawall.decide.rollout_state import Phase
+from seawall.decide.rollout_status import rollout_condition
+from seawall.decide.routes import KINDS as ROUTE_KINDS
 from seawall.decide.scaling_status import efficiency_status, scaling_conditions, scaling_status
 from seawall.decide.situation import MODEL_REASONS, Situation
-from seawall.decide.types import Manifest, PlatformUpdate, Verdict
+from seawall.decide.types import Manifest, Verdict
 from seawall.decide.watchers import WATCHERS
 from seawall.desired.names import BUILD_KIND, REVISION_LABEL, SERVICE_LABEL
 
@@ -67,7 +68,7 @@ def _selector(name: str, serving: str | None) -> str:
 
 
 def _conditions(now: Situation) -> list[Condition]:
-    found = [_spec(now), _model(now), _workload(now), _route(now), _rollout(now)]
+    found = [_spec(now), _model(now), _workload(now), _route(now), rollout_condition(now)]
     found += [*scaling_conditions(now), *latency_conditions(now)]
     return [_ready(now, found), *found]
 
@@ -93,6 +94,9 @@ def _model(now: Situation) -> Condition:
         return Condition("ModelReady", False, trouble.reason, trouble.message)
     if target == now.rollout.stable:
         return Condition("ModelReady", True, "Verified", f"Revision {target} has answered right")
+    if rejected is not None and rejected.revision == target:
+        message = f"Revision {target} was rejected: {rejected.reason}"
+        return Condition("ModelReady", False, "Rejected", message)
     here = now.revisions.get(target)
     if here is not None and here.state(now.meant(target)).ready:
         answer = now.observed.verification
@@ -105,7 +109,7 @@ def _model(now: Situation) -> Condition:
 
 def _workload(now: Situation) -> Condition:
     for problem in now.observed.write_problems:
-        if problem.ref.kind not in ("Service", BUILD_KIND) and problem.ref.kind not in WATCHERS:
+        if problem.ref.kind not in ("Service", BUILD_KIND, *ROUTE_KINDS) and problem.ref.kind not in WATCHERS:
             return Condition("WorkloadReady", False, problem.reason, f"{problem.ref}: {problem.message}")
     target = now.target
     here = now.revisions.get(target or "")
@@ -143,7 +147,7 @@ def _nothing(now: Situation, words: str) -> str:
 
 def _route(now: Situation) -> Condition:
     for problem in now.observed.write_problems:
-        if problem.ref.kind == "Service":
+        if problem.ref.kind in ("Service", *ROUTE_KINDS):
             return Condition("RouteReady", False, problem.reason, f"{problem.ref}: {problem.message}")
     serving = now.step.serving
     if not now.step.keep:
@@ -151,38 +155,20 @@ def _route(now: Situation) -> Condition:
     if serving is None:
         message = "The only revision answered wrong, so the Services select no pod; see ModelReady"
         return Condition("RouteReady", False, "Withheld", message)
+    served = (now.before("RouteReady") or {}).get("status") == "True"
     if selected_revision(now.observed) != serving:
-        return Condition("RouteReady", False, "Switching", f"The Services are about to select {serving}")
-    return Condition("RouteReady", True, "ServiceSelects", f"The Services select revision {serving}")
-
-
-def _rollout(now: Situation) -> Condition:
-    state, target = now.rollout, now.target
-    rejected = state.rejected
-    if rejected is not None and rejected.revision == target:
-        kept = f"; revision {state.stable} goes on serving" if state.stable else ""
-        return Condition(
-            "RolloutHealthy",
-            False,
-            rejected.reason,
-            f"Revision {rejected.revision} was rejected: {rejected.message}{kept}",
-        )
-    if now.step.platform_update is PlatformUpdate.WAITING:
-        message = "A change of the platform waits for its turn; such changes reach a few services at a time"
-        return Condition("RolloutHealthy", True, "PlatformUpdateWaiting", message)
-    if state.phase is Phase.PAUSED:
-        return Condition("RolloutHealthy", True, "Paused", "spec.rollout.paused holds the new revision")
-    trouble = now.trouble if state.candidate is not None else None
-    if trouble is not None:
-        return Condition("RolloutHealthy", False, trouble.reason, trouble.message)
-    if state.candidate is not None:
-        message = f"Revision {state.candidate} is coming up" + (
-            f" beside {state.stable}" if state.stable else ""
-        )
-        return Condition("RolloutHealthy", True, str(state.phase), message)
-    if state.stable is None:
-        return Condition("RolloutHealthy", None, "NotStarted", _nothing(now, "No revision exists"))
-    return Condition("RolloutHealthy", True, str(state.phase), f"Revision {state.stable} is the stable one")
+        # A switch is from pods that answer to others that do; anything else has turned the Service away.
+        message = f"The Services are about to select {serving}"
+        return Condition("RouteReady", served and now.step.switches, "Switching", message)
+    routes = now.routes
+    if routes is None or now.accepted.refusals:
+        return Condition("RouteReady", True, "ServiceSelects", f"The Services select revision {serving}")
+    if routes.problem:
+        return Condition("RouteReady", False, routes.problem, routes.message)
+    if not routes.settled:
+        message = routes.message or "The gateway has not taken the routes in yet"
+        return Condition("RouteReady", served, "RouteNotSettled", message)  # as before: only weights change
+    return Condition("RouteReady", True, "RoutesAccepted", f"The routes lead to revision {serving}")
 
 
 def _ready(now: Situation, others: list[Condition]) -> Condition:
@@ -194,9 +180,9 @@ def _ready(now: Situation, others: list[Condition]) -> Condition:
         if not spec.status:
             return Condition("Ready", True, "SpecRefused", f"Revision {stable} serves on; {spec.message}")
         if rollout.status is False:
-            return Condition(
-                "Ready", True, "RolloutFailed", f"Revision {stable} serves on; {rollout.message}"
-            )
+            waits, paused = now.rollout.hold is not None, now.rollout.pause is not None
+            reason = "RolloutPaused" if paused else "Updating" if waits else "RolloutFailed"
+            return Condition("Ready", True, reason, f"Revision {stable} serves on; {rollout.message}")
         if now.rollout.candidate is not None:
             return Condition("Ready", True, "Updating", f"Revision {stable} serves; {rollout.message}")
         if now.awaited is not None:

@@ -10,13 +10,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from seawall.canary.shadow import Tally
+from seawall.canary.window import Window
 from seawall.desired.build_job import BuildSettings
 from seawall.desired.inputs import Platform
 from seawall.desired.names import KIND
 from seawall.measure.types import Reading
 from seawall.sizing.state import Decision
+
+if TYPE_CHECKING:
+    from seawall.decide.rollout_state import Answers
 
 Manifest = dict[str, Any]
 
@@ -81,6 +86,44 @@ class Verification:
 
 
 @dataclass(frozen=True, slots=True)
+class ComparisonRequest:
+    """Put a golden set to two revisions and compare their answers."""
+
+    rollout: str
+    step: int
+    """index into the plan of that rollout"""
+    model: str
+    stable: str
+    """revision"""
+    candidate: str
+    """revision"""
+    stable_addresses: tuple[str, ...]
+    """host:port of each pod's gRPC endpoint"""
+    candidate_addresses: tuple[str, ...]
+    config_map: str
+    """that holds the golden set, in the namespace of the service"""
+    size: int | None
+    """how many of its inputs count, the first ones; None: all"""
+    metric: Literal["top1", "cosine", "relative-error"] | None
+    """None: by the kind of the outputs"""
+    max_disagreement: float
+    alpha: float
+    beta: float
+
+
+@dataclass(frozen=True, slots=True)
+class TallyRequest:
+    """Read what a comparator has counted."""
+
+    address: str
+    """host:port"""
+    order: str
+    """that it must be working for"""
+    seconds: float
+    """how old the answer may be"""
+
+
+@dataclass(frozen=True, slots=True)
 class WriteProblem:
     """An object that the API server would not take, in its own words."""
 
@@ -88,6 +131,15 @@ class WriteProblem:
     reason: str
     """NameConflict (the name belongs to somebody else) or Rejected (invalid, forbidden, over quota)"""
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class RoutePatch:
+    """Weights in a route that is somebody else's, as a JSON Patch on the very version that was read."""
+
+    ref: ObjectRef
+    resource_version: str
+    operations: tuple[Mapping[str, Any], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +157,10 @@ class Capabilities:
     """where KEDA asks; empty: there is none"""
     hpa_tolerance: bool = True
     """the API server knows autoscaling/v2's tolerance (Kubernetes 1.33 and later)"""
+    gateway_api: bool = False
+    """HTTPRoutes are served"""
+    grpc_routes: bool = False
+    """GRPCRoutes are served"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +198,17 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True)
+class Windows:
+    """What both revisions were asked and how they answered, cut into windows; made public by the scaler."""
+
+    closed: tuple[Window, ...] = ()
+    """oldest first; those of the stable revision alone tell how far requests depend on each other"""
+    trouble: Literal["", "ProviderDown", "NoLatency"] = ""
+    """why the last ones say nothing, or nothing about latency"""
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Scale:
     """A Deployment's count, to be written by its own field manager and nobody else's business."""
 
@@ -167,10 +234,16 @@ class Observed:
     """HorizontalPodAutoscalers and ScaledObjects of ours"""
     monitors: Sequence[Manifest] = ()
     """PodMonitors and PrometheusRules of ours"""
+    routes: Sequence[Manifest] = ()
+    """HTTPRoutes and GRPCRoutes that the spec names or asks for, or may have asked for once; read from the
+    API server just now, whatever `live` says"""
+    route_problems: Mapping[ObjectRef, str] = field(default_factory=dict)
+    """why such a route could not be read"""
     capabilities: Capabilities = Capabilities()
     assessments: Mapping[str, Assessment] = field(default_factory=dict)
     """by revision"""
     budget: Budget | None = None
+    windows: Windows = Windows()
     references: Mapping[tuple[str, str], str | None] = field(default_factory=dict)
     """(kind, name) of every Secret and ConfigMap that the spec names -> digest of its content, "unreadable"
     where the operator may not read it, None where it does not exist"""
@@ -179,6 +252,10 @@ class Observed:
     config_problem: str | None = None
     """what Triton's ModelConfig schema says against spec.model.config"""
     verification: Verification | None = None
+    answers: Answers | None = None
+    """of the quality step at hand; of this look only, the next step has other ones"""
+    tally: Tally | None = None
+    """of the comparator of a shadow step"""
     write_problems: Sequence[WriteProblem] = ()
     platform_slot: bool = True
     """whether a change that only the platform asks for may start now (paced over all services)"""
@@ -237,6 +314,13 @@ class Plan:
     apply: tuple[Manifest, ...] = ()
     scale: tuple[Scale, ...] = ()
     """counts that are ours to say now; a Deployment without one is somebody else's to scale"""
+    routes: tuple[Manifest, ...] = ()
+    """of our own, where they differ from what was read"""
+    route_patches: tuple[RoutePatch, ...] = ()
+    route_deletions: tuple[ObjectRef, ...] = ()
+    """of our own, of that very incarnation"""
+    routes_first: bool = False
+    """a candidate is to get less: before anything else is written"""
     delete: tuple[ObjectRef, ...] = ()
     status: Manifest | None = None
     """the whole status; None leaves it alone"""
@@ -244,6 +328,10 @@ class Plan:
     requeue_after: float | None = None
     verify: VerificationRequest | None = None
     """a question to put before this plan counts: ask it, observe the answer, plan again"""
+    compare: ComparisonRequest | None = None
+    """likewise; None: a comparison that is under way is not wanted any more"""
+    tally: TallyRequest | None = None
+    """likewise, of a shadow step"""
     needs_live_read: bool = False
     """it deletes or switches: plan again on a live read before acting"""
     platform_update: PlatformUpdate = PlatformUpdate.NONE

@@ -12,13 +12,14 @@ from typing import Any, Protocol
 from pydantic import ValidationError
 
 from seawall.api.v1alpha1 import InferenceServiceSpec
-from seawall.decide.types import Assessment, Budget, Capabilities, Key, Manifest, ObjectRef, Observed
+from seawall.decide.types import Assessment, Budget, Capabilities, Key, Manifest, ObjectRef, Observed, Windows
 from seawall.desired.canonical import canonical_json
 from seawall.desired.inputs import Platform, referenced_objects
 from seawall.desired.names import SERVICE_LABEL
 from seawall.ports import ApiRejected, Clock, Cluster, ModelConfigSchema
 from seawall.runtime.kinds import AUTOSCALERS, BUILD, CHILDREN, MONITORS, SERVICE, Kind
 from seawall.runtime.reading import accelerator_name
+from seawall.runtime.route_reader import read_routes
 from seawall.runtime.store import Store
 from seawall.runtime.survey import Survey
 
@@ -71,6 +72,8 @@ class Scales(Protocol):
 
     def shown(self, key: Key) -> tuple[Mapping[str, Assessment], Budget | None]: ...
 
+    def windows(self, key: Key) -> Windows: ...
+
 
 class Observer:
     def __init__(
@@ -93,16 +96,20 @@ class Observer:
         self._scales = scales
 
     async def stored(self, key: Key, service: Manifest) -> Observed:
-        """What the watch has told; asks the API only for Secrets and ConfigMaps that the spec names."""
+        """What the watch has told; asks the API for Secrets, ConfigMaps and routes that the spec names."""
         spec = service.get("spec") or {}
         assessments, budget = self._scales.shown(key)
         known = told(self._store, key, service, self._platform, self._clock.now(), self._survey.capabilities)
+        routes = await read_routes(self._cluster, service, known.services, known.capabilities)
         return replace(
             known,
+            routes=routes.found,
+            route_problems=routes.problems,
             references=await self._references(key.namespace, spec),
             config_problem=self._config_problem(spec),
             assessments=assessments,
             budget=budget,
+            windows=self._scales.windows(key),
         )
 
     def again(self, key: Key, observed: Observed) -> Observed:
@@ -111,12 +118,13 @@ class Observer:
             observed,
             live=False,
             verification=None,
+            answers=None,
             shared=self._store.shared(key.namespace),
             **_fields(self._store.children(key)),
         )
 
     async def live(self, key: Key, observed: Observed) -> Observed | None:
-        """The same with the service and its children read now: one GET, one LIST for each kind of child.
+        """The same with the service and its children read now: a LIST for each kind of child, and its routes.
 
         None when the service is gone or another one of its name has come.
         """
@@ -127,7 +135,16 @@ class Observer:
         if service is None or service["metadata"]["uid"] != observed.service["metadata"]["uid"]:
             return None
         by_kind = {kind.kind: items for kind, items in zip(CHILDREN, found, strict=True)}
-        return replace(observed, service=service, live=True, now=self._clock.now(), **_fields(by_kind))
+        routes = await read_routes(self._cluster, service, by_kind["Service"], self._survey.capabilities)
+        return replace(
+            observed,
+            service=service,
+            live=True,
+            now=self._clock.now(),
+            routes=routes.found,
+            route_problems=routes.problems,
+            **_fields(by_kind),
+        )
 
     async def _listed(self, kind: Kind, key: Key) -> Sequence[Manifest]:
         if not self._survey.serves(kind):

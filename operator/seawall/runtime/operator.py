@@ -12,33 +12,24 @@ import gc
 import logging
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from aiohttp import web
 
 from seawall.decide.types import Key
-from seawall.ports import (
-    ApiRejected,
-    Builds,
-    Cluster,
-    Inference,
-    Metrics,
-    MetricsFace,
-    ModelConfigSchema,
-    ServedKinds,
-)
+from seawall.ports import ApiRejected
 from seawall.runtime.building import BuildReconciler
+from seawall.runtime.compare import Comparer
 from seawall.runtime.definitions import CannotStart, check_definitions
 from seawall.runtime.fence import Fenced
-from seawall.runtime.handlers import OpenSession, Relisting, Told, Watch, resync_forever
+from seawall.runtime.handlers import Relisting, Told, Watch, resync_forever
 from seawall.runtime.health import Health, health_app, metrics_app, serve
 from seawall.runtime.kinds import JOB
 from seawall.runtime.lasting import answering, lasting
-from seawall.runtime.leader import Leader, LeaseApi, LeaseTimes
+from seawall.runtime.leader import Leader, LeaseTimes
 from seawall.runtime.observe import Observer
 from seawall.runtime.observe_build import BuildObserver
+from seawall.runtime.outside import SystemClock, World
 from seawall.runtime.pacing import Pacing
 from seawall.runtime.queue import WorkQueue
 from seawall.runtime.reconcile import Reconciler
@@ -54,28 +45,6 @@ from seawall.settings import Settings
 
 logger = logging.getLogger(__name__)
 FIRST_LIST_SECONDS = 120.0
-
-
-class SystemClock:
-    def now(self) -> datetime:
-        return datetime.now(UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class World:
-    """What the operator talks to."""
-
-    cluster: Cluster
-    lease: LeaseApi
-    inference: Inference
-    builds: Builds
-    schema: ModelConfigSchema
-    open_session: OpenSession
-    metrics: Metrics
-    discover: Callable[[], Awaitable[ServedKinds]]
-    """what the API server serves beside Kubernetes' own kinds"""
-    metrics_api: MetricsFace | None
-    """None: this process does not answer custom.metrics.k8s.io"""
 
 
 class Operator:
@@ -129,6 +98,7 @@ class Operator:
                 Dispatching(settings.dispatch, settings.gateway_dispatch),
             ),
         )
+        patience = settings.verification_wait_seconds
         self._reconciler = Reconciler(
             cluster=fenced,
             store=self.store,
@@ -141,7 +111,8 @@ class Operator:
                 survey=self.survey,
                 scales=self.scaler,
             ),
-            verifier=Verifier(world.inference, self.queue.add, loop.time, settings.verification_wait_seconds),
+            verifier=Verifier(world.inference, self.queue.add, loop.time, patience),
+            comparer=Comparer(fenced, world.inference, self.queue.add, loop.time, patience),
             pacing=self.pacing,
             telemetry=telemetry,
             wake=self.queue.add,

@@ -18,14 +18,16 @@ from seawall.decide.types import Key, Manifest, ObjectRef, Observed, Plan, Platf
 from seawall.desired.names import COMPONENT
 from seawall.ports import ApiUnavailable, Cluster
 from seawall.runtime.building import BuildReconciler
+from seawall.runtime.compare import Comparer
 from seawall.runtime.fence import LeaseLost
 from seawall.runtime.kinds import AUTOSCALERS, BUILD, BY_NAME, labels_of
 from seawall.runtime.observe import Observer
 from seawall.runtime.pacing import Pacing
 from seawall.runtime.queue import RetryLater
+from seawall.runtime.route_writer import RouteWriter
 from seawall.runtime.statuses import Statuses
 from seawall.runtime.store import USERS, Store
-from seawall.runtime.telemetry import ServiceFigures, Telemetry, current_key
+from seawall.runtime.telemetry import ServiceFigures, Telemetry, current_key, rollout_figures
 from seawall.runtime.verify import Verifier
 from seawall.runtime.writer import Writer
 
@@ -44,6 +46,7 @@ class Reconciler:
         store: Store,
         observer: Observer,
         verifier: Verifier,
+        comparer: Comparer,
         pacing: Pacing,
         telemetry: Telemetry,
         wake: Callable[[Key], None],
@@ -53,11 +56,13 @@ class Reconciler:
         self._store = store
         self._observer = observer
         self._verifier = verifier
+        self._comparer = comparer
         self._pacing = pacing
         self._telemetry = telemetry
         self._wake = wake
         self._builds = builds
         self._writer = Writer(cluster, store, self._look_again)
+        self._routes = RouteWriter(cluster)
         self._statuses = Statuses(cluster, store, wake)
 
     async def __call__(self, key: Key) -> float | None:
@@ -101,7 +106,9 @@ class Reconciler:
         observed, decided = await self._decide(key, await self._observer.stored(key, service))
         if observed is None or decided is None:
             return None
-        wrote, problems = await self._write(key, observed, decided)
+        if decided.routes_first and _concluded(decided.status) != _concluded(observed.service.get("status")):
+            await self._keep_verdict(key, observed.service, decided)
+        wrote, problems, observed = await self._write(key, observed, decided)
         if problems:
             for problem in problems:
                 logger.warning("%s: %s: %s", problem.ref, problem.reason, problem.message)
@@ -111,27 +118,59 @@ class Reconciler:
         await self._statuses.write(key, observed.service, decided.status)
         await self._statuses.record(observed.service, decided.events)
         self._done(key, decided)
+        if decided.compare is None:
+            self._comparer.cancel(key)
         return decided.requeue_after
 
-    async def _write(self, key: Key, observed: Observed, decided: Plan) -> tuple[bool, list[WriteProblem]]:
-        """Objects, then counts, then what may go; whether anything was done. An autoscaler goes before the
-        first count that is ours to say, or it would have the last word."""
+    async def _keep_verdict(self, key: Key, service: Manifest, decided: Plan) -> None:
+        """Why traffic leaves is written before it does: whoever comes after a crash has not seen it and would
+        take the lower weight for somebody else's. Nothing waits for it where it cannot be written."""
+        try:
+            await self._statuses.write(key, service, decided.status)
+        except ApiUnavailable as trouble:
+            logger.warning("traffic leaves before it is told why: %s", trouble)
+
+    async def _write(
+        self, key: Key, observed: Observed, decided: Plan
+    ) -> tuple[bool, list[WriteProblem], Observed]:
+        """Objects, routes, counts, then what may go; whether anything was done, and the routes as they are
+        now. Traffic that is to leave goes before all else."""
         service = observed.service
+        tried = False
+        problems: list[WriteProblem] = []
+        if decided.routes_first:
+            tried, problems, observed = await self._write_routes(observed, decided)
+        sent, refused = await self._apply(key, service, decided)
+        problems += refused
+        if not decided.routes_first and not problems:
+            tried, problems, observed = await self._write_routes(observed, decided)
+        # An autoscaler goes before the first count that is ours to say, or it would have the last word.
+        leaving = [ref for ref in decided.delete if BY_NAME[ref.kind] in AUTOSCALERS]
+        if problems and leaving:
+            return True, problems, observed
+        await self._writer.delete(leaving)
+        scaled, refused = await self._writer.scale(service, decided.scale)
+        problems += refused
+        if not problems:
+            await self._writer.delete([ref for ref in decided.delete if ref not in leaving])
+        return bool(tried or sent or scaled or decided.delete), problems, observed
+
+    async def _apply(
+        self, key: Key, service: Manifest, decided: Plan
+    ) -> tuple[list[Manifest], list[WriteProblem]]:
         sent, problems = await self._writer.apply(service, decided.apply)
         if sent:
             logger.info("applied %s", ", ".join(str(ObjectRef.of(manifest)) for manifest in sent))
         for made in sent:
             if made["kind"] == BUILD.kind:  # the watch tells nothing of what we have written ourselves
                 self._wake(Key(key.namespace, made["metadata"]["name"], BUILD.kind))
-        leaving = [ref for ref in decided.delete if BY_NAME[ref.kind] in AUTOSCALERS]
-        if problems and leaving:
-            return True, problems
-        await self._writer.delete(leaving)
-        scaled, refused = await self._writer.scale(service, decided.scale)
-        problems += refused
-        if not problems:
-            await self._writer.delete([ref for ref in decided.delete if ref not in leaving])
-        return bool(sent or scaled or decided.delete), problems
+        return sent, problems
+
+    async def _write_routes(
+        self, observed: Observed, decided: Plan
+    ) -> tuple[bool, list[WriteProblem], Observed]:
+        written = await self._routes.write(observed.service, observed.routes, decided)
+        return written.tried, written.problems, replace(observed, routes=written.routes)
 
     def _settled(self, key: Key, observed: Observed, decided: Plan) -> Plan:
         """The status as the next look would find it, now that the objects are written: one write, not two.
@@ -146,7 +185,9 @@ class Reconciler:
         service = {**observed.service, "status": status}
         after = self._observer.again(key, replace(observed, service=service))
         settled = self._plan(key, after)
-        busy = settled.verify is not None or settled.delete or settled.needs_live_read
+        asks = settled.verify is not None or settled.compare is not None
+        changes = settled.delete or settled.routes or settled.route_patches or settled.needs_live_read
+        busy = asks or changes or _moved(decided, settled)
         scaled = self._writer.all_scaled(service, settled.scale)
         if busy or not scaled or not self._writer.all_stand(service, settled.apply):
             self._wake(key)
@@ -162,6 +203,17 @@ class Reconciler:
                 if answer is None:
                     return observed, decided
                 observed = replace(observed, verification=answer)
+            elif decided.compare is not None and observed.answers is None:
+                uid = observed.service["metadata"]["uid"]
+                answers = await self._comparer.ask(key, uid, decided.compare)
+                if answers is None:
+                    return observed, decided
+                observed = replace(observed, answers=answers)
+            elif decided.tally is not None and observed.tally is None:
+                tally = await self._comparer.tally(key, decided.tally)
+                if tally is None:
+                    return observed, decided
+                observed = replace(observed, tally=tally)
             elif decided.needs_live_read and not observed.live:
                 live = await self._observer.live(key, observed)
                 if live is None:
@@ -191,6 +243,7 @@ class Reconciler:
         self._pacing.forget(key)
         self._telemetry.figures.pop(key, None)
         self._statuses.forget(key)
+        self._comparer.forget(key)
         self._writer.forget(key)
         if self._store.left_over(key.namespace):
             self._wake(Key(key.namespace, ""))
@@ -207,6 +260,18 @@ class Reconciler:
         return None
 
 
+def _concluded(status: Manifest | None) -> tuple[object, object]:
+    """What follows from measurements that nobody keeps."""
+    rollout = (status or {}).get("rollout") or {}
+    return rollout.get("lastRejected"), rollout.get("pause")
+
+
+def _moved(decided: Plan, settled: Plan) -> bool:
+    """A rollout goes on by one move in a look: what is to be recorded is recorded first."""
+    before, after = ((plan.status or {}).get("rollout") or {} for plan in (decided, settled))
+    return any(before.get(name) != after.get(name) for name in ("step", "desiredWeight", "candidateReplicas"))
+
+
 def _figures(status: Manifest) -> ServiceFigures:
     rollout = status.get("rollout") or {}
     target = (status.get("slo") or {}).get("target")
@@ -214,4 +279,5 @@ def _figures(status: Manifest) -> ServiceFigures:
         revision=rollout.get("stableRevision") or rollout.get("candidateRevision") or "",
         slo_target_seconds=parse_duration(target) if target else None,
         desired_replicas=(status.get("scaling") or {}).get("desiredReplicas"),
+        rollout=rollout_figures(rollout),
     )

@@ -64,7 +64,7 @@ class Writer:
         for group in groups[1:]:
             if not problems:
                 outdated = [m for m in group if not self._stands(m, service)]
-                problems = await _together([self._one(service, m) for m in outdated])
+                problems = await together([self._one(service, m) for m in outdated])
                 sent += outdated
         return sent, problems
 
@@ -73,7 +73,7 @@ class Writer:
     ) -> tuple[list[Scale], list[WriteProblem]]:
         """Counts that differ from the live ones; returns what was tried. Its Deployment may have gone."""
         due = [scale for scale in scales if self._differs(scale, service)]
-        return due, await _together([self._count(scale.ref, scale.replicas, force=True) for scale in due])
+        return due, await together([self._count(scale.ref, scale.replicas, force=True) for scale in due])
 
     def all_scaled(self, service: Manifest, scales: Sequence[Scale]) -> bool:
         return not any(self._differs(scale, service) for scale in scales)
@@ -93,7 +93,7 @@ class Writer:
         try:
             result = await self._cluster.scale(ObjectRef.of(live), replicas, force=force)
         except ApiRejected as refused:
-            return WriteProblem(ref, "Rejected", _short(refused.message))
+            return WriteProblem(ref, "Rejected", short(refused.message))
         finally:
             if self._store.end_write(DEPLOYMENT, ref.namespace, ref.name, result):
                 self._look_again()
@@ -102,7 +102,7 @@ class Writer:
         return None
 
     async def delete(self, refs: Sequence[ObjectRef]) -> None:
-        await _together([self._delete(ref) for ref in refs])
+        await together([self._delete(ref) for ref in refs])
 
     def forget(self, key: Key) -> None:
         """The service is gone; its children follow."""
@@ -120,7 +120,7 @@ class Writer:
             return [], []
         async with self.namespace_lock(service["metadata"]["namespace"]):
             outdated = [m for m in manifests if not self._stands(m, service)]
-            return outdated, await _together([self._one(service, m) for m in outdated])
+            return outdated, await together([self._one(service, m) for m in outdated])
 
     async def _delete(self, ref: ObjectRef) -> None:
         await self._cluster.delete(ref)
@@ -158,7 +158,7 @@ class Writer:
         try:
             taken = not await self._write(service, manifest, ref)
         except ApiRejected as refused:
-            return WriteProblem(ref, "Rejected", _short(refused.message))
+            return WriteProblem(ref, "Rejected", short(refused.message))
         if taken:
             message = f"{ref} exists in namespace {ref.namespace} and belongs to somebody else; rename one"
             return WriteProblem(ref, "NameConflict", message)
@@ -168,7 +168,7 @@ class Writer:
         """False when the name belongs to somebody else."""
         kind = BY_NAME[ref.kind]
         live = self._store.get(kind, ref.namespace, ref.name)
-        if live is not None and _is_predecessors(live, service):
+        if live is not None and is_predecessors(live, service):
             await self._delete(ObjectRef.of(live))
             live = None
         if live is None and (kind in UNOWNED or not _is_new(service)):
@@ -241,7 +241,7 @@ def _turn(kind: Kind) -> int:
     return 3 if kind in (*AUTOSCALERS, *MONITORS) else 1
 
 
-async def _together(steps: Sequence[Coroutine[Any, Any, WriteProblem | None]]) -> list[WriteProblem]:
+async def together(steps: Sequence[Coroutine[Any, Any, WriteProblem | None]]) -> list[WriteProblem]:
     """All of them at once; every one ends before the first error is raised."""
     if len(steps) == 1:
         results: Sequence[Any] = [await steps[0]]
@@ -269,7 +269,7 @@ def is_ours(live: Mapping[str, Any], service: Mapping[str, Any]) -> bool:
     return BY_NAME[live["kind"]] in UNOWNED or labels.get(SERVICE_LABEL) == service["metadata"]["name"]
 
 
-def _is_predecessors(live: Mapping[str, Any], service: Mapping[str, Any]) -> bool:
+def is_predecessors(live: Mapping[str, Any], service: Mapping[str, Any]) -> bool:
     """Controlled by a deleted service of the same name: garbage collection has not come by yet."""
     controller = controller_of(live)
     meta = service["metadata"]
@@ -290,6 +290,6 @@ def _applied(manifest: Mapping[str, Any]) -> str:
     return str((manifest["metadata"].get("annotations") or {}).get(APPLIED_ANNOTATION, ""))
 
 
-def _short(message: str) -> str:
+def short(message: str) -> str:
     line = " ".join(message.split())
     return line if len(line) <= MESSAGE_LIMIT else f"{line[: MESSAGE_LIMIT - 1]}…"

@@ -1,0 +1,90 @@
+"""Random faults by the thousand: edits, commands, lost pods, routes that others write, crashes, old statuses.
+
+`support.rollout_chaos` says what must hold after every look. A failure names the seed that shows it again.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from seawall.decide import rollout, rollout_stages, rollout_watch
+from seawall.decide.rollout_moves import stay
+from support import rollout_chaos
+from support.rollout_chaos import Broken, live
+
+LOOKS = 100
+
+
+def lives(first: int, number: int) -> tuple[int, Counter[str]]:
+    looks, seen = 0, Counter[str]()
+    for seed in range(first, first + number):
+        life = live(seed, LOOKS)
+        looks += life.number
+        seen += life.seen
+    return looks, seen
+
+
+def test_some_lives_keep_every_promise() -> None:
+    looks, seen = lives(0, 12)
+    assert looks > 1000
+    assert {"Starting", "Stepping", "Watching"} <= set(seen)
+
+
+@pytest.mark.long
+def test_a_hundred_thousand_looks_keep_every_promise() -> None:
+    looks, seen = lives(1000, 960)
+    assert looks > 100_000
+    # What is never met is not tested.
+    must = {
+        "Idle", "Starting", "Verifying", "Quality", "Shadow", "Stepping", "Promoting", "Watching", "Draining", "Paused",
+        "RollingBack", "RolledBack", "Building", "StepPassed", "SurgeTooSmall", "Regression", "Inconclusive",
+        "CapacityUnavailable", "StableNotReady", "CandidateNotReady", "RouteConflict",
+        "RouteNotFound", "NotRouted", "NoData", "ProviderDown", "AnswersDiffer", "QualityUnknown", "ShadowUnknown", "Aborted",
+        "VerificationFailed", "WeightNotHonoured", "StableBreaching", "LoadMismatch", "SpecRefused",
+    }  # fmt: skip
+    assert must - set(seen) == set()
+
+
+def hasty(patch: pytest.MonkeyPatch) -> None:
+    honest = rollout_chaos.Sim.look
+
+    def look(self, killed_after=None, stale=None):  # type: ignore[no-untyped-def]
+        for route in self.routes or ():
+            route.weight = max(route.weight, self.decide().state.weight)
+        return honest(self, killed_after, stale)
+
+    patch.setattr(rollout_chaos.Sim, "look", look)
+
+
+def blind(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(rollout_stages, "_lost", lambda state, world, here, stable: stay(state, world, stable))
+
+
+def forgiving(patch: pytest.MonkeyPatch) -> None:
+    def rejected(state, world, target, stable):  # type: ignore[no-untyped-def]
+        return rollout._onward(replace(state, rejected=None), world, target, stable)
+
+    patch.setattr(rollout, "_rejected", rejected)
+
+
+def wasteful(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(rollout_watch, "_remaining", lambda state, world: 1.0)
+
+
+BREAKS = {
+    "weights go before the status": (hasty, "no more than the status had recorded"),
+    "lost pods are not looked at": (blind, "without a ready pod"),
+    "a refusal is forgotten": (forgiving, "was rejected and serves"),
+    "the watch never ends": (wasteful, "comes to rest"),
+}
+
+
+@pytest.mark.parametrize("name", BREAKS)
+def test_the_promises_notice_a_machine_that_breaks_them(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    breaks, words = BREAKS[name]
+    breaks(monkeypatch)
+    with pytest.raises(Broken, match=words):
+        lives(0, 40)
