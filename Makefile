@@ -46,7 +46,7 @@ test-node: setup ## the tests that need the whole local cluster
 	$(PY) -m pytest -q -m node tests/images
 	tools/e2e
 
-test-gateway: setup ## p99 from a real gateway by a real Prometheus; not part of `make test`: five minutes of Go builds
+test-gateway: setup ## p99 and rollouts through a real gateway; not part of `make test`: Go builds, then a quarter of an hour
 	tools/e2e --gateway
 
 test-models: setup ## fine-tuned and converted models in the local cluster; not part of `make test`: a 3 GB image

@@ -91,7 +91,7 @@ class HttpClient:
         self._client = triton_http.InferenceServerClient(target.url, conn_timeout=TIMEOUT_SECONDS)
 
     async def infer(self, batch: Arrays) -> np.ndarray:
-        answer = await self._client.infer(self._model, _inputs(triton_http, batch))
+        answer = await self._client.infer(self._model, triton_inputs(triton_http, batch))
         return answer.as_numpy(answer.get_response()["outputs"][0]["name"])
 
     async def close(self) -> None:
@@ -114,7 +114,7 @@ class GrpcClient:
 
     async def infer(self, batch: Arrays) -> np.ndarray:
         answer = await self._client.infer(
-            self._model, _inputs(triton_grpc, batch), client_timeout=TIMEOUT_SECONDS
+            self._model, triton_inputs(triton_grpc, batch), client_timeout=TIMEOUT_SECONDS
         )
         return answer.as_numpy(answer.get_response().outputs[0].name)
 
@@ -126,7 +126,7 @@ def connect(target: Target) -> Client:
     return GrpcClient(target) if target.protocol == "grpc" else HttpClient(target)
 
 
-def _inputs(module: Any, batch: Arrays) -> list[Any]:
+def triton_inputs(module: Any, batch: Arrays) -> list[Any]:
     kinds = {np.dtype(np.float32): "FP32", np.dtype(np.int64): "INT64"}
     made = []
     for name, array in batch.items():

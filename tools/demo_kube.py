@@ -14,6 +14,8 @@ REVISION_LABEL = "serving.seawall.dev/revision"
 MODELS, ARTIFACTS = "models", "artifacts"
 """claims"""
 POLL_SECONDS = 0.2
+LONGEST_LINE = 2**22
+"""a watched object is one line"""
 
 
 class KubeError(Exception):
@@ -29,16 +31,21 @@ class Kube:
         self.namespace = namespace
         self._kubectl = shutil.which("kubectl") or "kubectl"
 
-    async def run(self, *words: str, stdin: str | None = None) -> str:
-        process = await asyncio.create_subprocess_exec(
+    async def start(self, *words: str, stdin: int = asyncio.subprocess.DEVNULL) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
             self._kubectl,
             "--namespace",
             self.namespace,
             *words,
-            stdin=asyncio.subprocess.PIPE if stdin is not None else asyncio.subprocess.DEVNULL,
+            stdin=stdin,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
+            limit=LONGEST_LINE,
         )
+
+    async def run(self, *words: str, stdin: str | None = None) -> str:
+        pipe = asyncio.subprocess.PIPE if stdin is not None else asyncio.subprocess.DEVNULL
+        process = await self.start(*words, stdin=pipe)
         out, err = await process.communicate(stdin.encode() if stdin is not None else None)
         if process.returncode:
             raise KubeError(err.decode(errors="replace").strip() or f"kubectl {words[0]} failed")

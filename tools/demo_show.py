@@ -37,6 +37,13 @@ class Show:
         elif REMARK.match(text):
             print(f"    {text}", file=self._out, flush=True)
 
+    def news(self, text: str) -> None:
+        """What goes on inside a step, where each word of it is worth a line in a pipe."""
+        if self._live:
+            self.progress(text)
+        else:
+            self.line(f"    {text}")
+
     @contextmanager
     def step(self, title: str) -> Iterator[Note]:
         note, began, self._title = Note(), time.monotonic(), title

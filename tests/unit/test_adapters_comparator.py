@@ -26,6 +26,8 @@ from seawall.decide.types import TallyRequest
 from seawall.ports import NoAnswer
 from support.tritonhttp import HttpTriton, question
 
+pytestmark = pytest.mark.long
+
 INFER = "/v2/models/digits/infer"
 RNG = np.random.default_rng(11)
 ROWS = RNG.normal(size=(20, 1, 4)).astype(np.float32)
@@ -358,6 +360,7 @@ async def test_another_rollouts_comparator_is_not_listened_to() -> None:
 def test_a_comparator_without_a_readable_order_says_so(
     order: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr("seawall.runtime.telemetry.configure_logging", lambda level: None)
     monkeypatch.delenv("SEAWALL_COMPARATOR", raising=False)
     if order is not None:
         monkeypatch.setenv("SEAWALL_COMPARATOR", order)

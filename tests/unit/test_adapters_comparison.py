@@ -19,6 +19,8 @@ from seawall.ports import NoAnswer
 from support.golden import npz
 from support.tritongrpc import DIGITS, Failure, GrpcTriton
 
+pytestmark = pytest.mark.long
+
 RNG = np.random.default_rng(3)
 X = RNG.normal(size=(300, 4)).astype(np.float32)
 LABELS = np.argmax(X, axis=1)

@@ -13,6 +13,8 @@ from scipy import stats
 
 from seawall.canary.agreement import Accuracy, Counts, Demands, judge, lower, one_sided, upper
 
+pytestmark = pytest.mark.long
+
 USUAL = Demands(most=0.01, alpha=0.01, beta=0.05)
 
 

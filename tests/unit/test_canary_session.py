@@ -21,6 +21,8 @@ from seawall.canary.session import Place, Session
 from seawall.canary.window import Arm, Window
 from support.rollout_streams import Stream, pick, windows
 
+pytestmark = pytest.mark.long
+
 SETTINGS = Settings()
 HERE = Place("1-abc", 0, 10, 0.0)
 STABLE = Arm(675, 6, 1, ready_pods=9)

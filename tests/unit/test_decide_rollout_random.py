@@ -15,6 +15,8 @@ from seawall.decide.rollout_moves import stay
 from support import rollout_chaos
 from support.rollout_chaos import Broken, live
 
+pytestmark = pytest.mark.long
+
 LOOKS = 100
 
 

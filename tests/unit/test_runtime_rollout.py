@@ -22,13 +22,16 @@ CHILDREN = {
     ("ServiceAccount", "seawall-model"),
     ("NetworkPolicy", "seawall-models"),
 }
-ROUTES: list[tuple[dict[str, Any], str, str, str]] = [
-    (OWN, "apply", "HTTPRoute digits", "GRPCRoute digits-grpc"),
-    (NAMED, "patch", "HTTPRoute theirs", "GRPCRoute calls"),
-]
 both = pytest.mark.parametrize(
-    ("spec", "verb", "http", "grpc"), ROUTES, ids=["routes of our own", "routes of the user's"]
-)
+    ("spec", "verb", "http", "grpc"),
+    [
+        pytest.param(OWN, "apply", "HTTPRoute digits", "GRPCRoute digits-grpc", id="routes of our own"),
+        pytest.param(
+            NAMED, "patch", "HTTPRoute theirs", "GRPCRoute calls",
+            id="routes of the user's", marks=pytest.mark.long,
+        ),
+    ],
+)  # fmt: skip
 
 
 async def begun(spec: dict[str, Any] | None = None, **more: Any) -> tuple[Stage, str]:

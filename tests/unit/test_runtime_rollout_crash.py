@@ -17,6 +17,8 @@ import pytest
 from support.rollout_stage import BROKEN, FAILED, FIRST, MOMENTS, NAMED, NEXT, OWN, Saved, Stage
 from support.writelog import FAULTS, Moment
 
+pytestmark = pytest.mark.long
+
 THIRD = {"uri": "s3://models/digits-3.onnx"}
 VOLATILE = frozenset({"resourceVersion", "uid", "managedFields"})
 TIMES = frozenset(

@@ -11,6 +11,8 @@ from seawall.canary.shadow import Tally
 from support.rollout_stage import NEXT, OWN, Stage
 from support.rollout_world import TICK
 
+pytestmark = pytest.mark.long
+
 COMPARED = Tally("s1", "", seen=20_000, compared=1000, doubled=500, repeats=True, metrics=("top1",))
 STEPS: list[dict[str, Any]] = [{"shadow": {"percent": 5, "duration": "60s"}}, {"weight": 50}]
 COMPARATOR = ("Deployment", "ns", "digits-shadow"), ("Service", "ns", "digits-shadow")

@@ -99,6 +99,7 @@ def test_a_table_that_cannot_be_made_is_told_once_and_not_tried_for_ever(
     assert finished(tables, lambda: tables.get(profile(9.0), "random", 20.0)) is TABLE
 
 
+@pytest.mark.long
 def test_the_law_gets_the_very_table_that_sizing_makes() -> None:
     quick = partial(build_table, requests=200)
     tables = Tables(quick)

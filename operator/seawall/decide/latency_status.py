@@ -86,7 +86,9 @@ def _available(now: Situation) -> Condition:
         return Condition(name, True, reading.source, f"{SOURCES[reading.source]}.{more}")
     trouble = reading.trouble or "NotStarted"
     if trouble in QUIET:
-        return Condition(name, None, trouble, f"{QUIET[trouble]}. {reading.message}{more}")
+        said = f"{QUIET[trouble]}."
+        told = said if reading.message == said else f"{said} {reading.message}"
+        return Condition(name, None, trouble, f"{told}{more}")
     return Condition(name, False, trouble, f"{reading.message}{more}" or _advice(trouble))
 
 

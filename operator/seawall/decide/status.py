@@ -92,7 +92,8 @@ def _model(now: Situation) -> Condition:
     if trouble is not None and trouble.condition == "ModelReady":
         # Also of a revision that serves: its next pod meets another source than its first one did.
         return Condition("ModelReady", False, trouble.reason, trouble.message)
-    if target == now.rollout.stable:
+    verified = target == now.rollout.candidate and now.rollout.step is not None
+    if target == now.rollout.stable or verified:
         return Condition("ModelReady", True, "Verified", f"Revision {target} has answered right")
     if rejected is not None and rejected.revision == target:
         message = f"Revision {target} was rejected: {rejected.reason}"
