@@ -34,6 +34,10 @@ def test_there_are_examples_and_no_stale_goldens() -> None:
     assert folders == set(IDS), "run `make golden`"
 
 
+BY_THEIR_DEFINITIONS = frozenset({"HTTPRoute", "GRPCRoute"})
+"""The client library has no models of these; tests/apiserver/test_routes.py shows them to a real API server."""
+
+
 @pytest.mark.parametrize("path", EXAMPLES, ids=IDS)
 def test_the_example_renders_to_its_golden_files(path: Path) -> None:
     golden = {p.name: p.read_text() for p in (HERE / path.stem).iterdir()}
@@ -49,7 +53,8 @@ def test_the_example_is_one_that_the_api_server_takes(path: Path) -> None:
 def test_the_strict_models_take_every_object(path: Path) -> None:
     models = regenerate.strict_models()
     for made in regenerate.objects(path):
-        models[made["kind"]].model_validate(made)
+        if made["kind"] not in BY_THEIR_DEFINITIONS:
+            models[made["kind"]].model_validate(made)
 
 
 def test_a_changed_pod_template_has_a_raised_version() -> None:
