@@ -11,6 +11,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import Any
 
+from seawall.decide.rollout_displace import carries
 from seawall.decide.rollout_plan import Policy, RolloutPlan, ShadowStep, WeightStep
 from seawall.decide.rollout_state import BuildWait, Phase, RolloutState, Step
 from seawall.decide.rollout_status import REASONS, condition_of
@@ -69,14 +70,19 @@ def demand(holds: bool, what: str, life: Life) -> None:
 class Life:
     """One service, for as many looks as one likes."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, displacing: float = 0.0) -> None:
+        """`displacing`: how many of the plans take the places of stable pods."""
         self.seed, self.number, self.last = seed, 0, ""
+        self.displacing = displacing
         self.chance = random.Random(seed)  # noqa: S311 - a seed that shows a failure again
         self.sim = Sim.serving(
-            fixed=self.chance.random() < 0.3, replicas=self.chance.randint(1, 6), plan=self._plan()
+            fixed=self.chance.random() < 0.3,
+            replicas=self.chance.randint(3, 8) if displacing else self.chance.randint(1, 6),
+            plan=self._plan(),
         )
         if self.chance.random() < 0.15:
             self.sim.routes = None
+        self._is_busy()
         self.evil = self.chance.choice((0.05, 0.15, 0.3, 0.6))
         self.rejected: set[str] = set()
         self.seen: Counter[str] = Counter()
@@ -95,6 +101,7 @@ class Life:
                 provider_down_seconds=120.0,
             ),
             max_surge=pick((None, None, None, 1, 3)),
+            displace=self.chance.random() < self.displacing,
             progress_seconds=300.0,
             rollback_seconds=pick((0.0, 5.0, 120.0, 600.0)),
             paused=self.chance.random() < 0.05,
@@ -121,6 +128,8 @@ class Life:
         self._checked(killed, stale)
         self._older = older
 
+    _had: dict[str, int]
+    """ready pods before the look"""
     _older: dict[str, Any] | None = None
 
     # --- what happens
@@ -149,6 +158,11 @@ class Life:
     def _replans(self) -> None:
         self.sim.plan = self._plan()
         self.sim.full = self.chance.choice((None, None, 2, 8))
+        self._is_busy()
+
+    def _is_busy(self) -> None:
+        if self.displacing:
+            self.sim.need = self.chance.choice((None, 1, 1, 2, 2, 2, 3, 3, 4, 6))
 
     def _says(self) -> None:
         rollout = self.sim.state.id if self.chance.random() < 0.8 else f"1-{A}"
@@ -156,6 +170,8 @@ class Life:
 
     def _measures(self) -> None:
         self.sim.look_says = self.chance.choice(LOOKS)
+        if self.sim.look_says is WORSE and self.displacing:
+            self.sim.look_says = replace(WORSE, failing=self.chance.random() < 0.3)
         self.sim.answers = self.chance.choice(("Pass", "Pass", "Pass", "Fail", "Unknown", ""))
         self.sim.shadow = self.chance.choice(SHADOWS)
         self.sim.verdict = self.chance.choice(
@@ -215,8 +231,11 @@ class Life:
     def _checked(self, killed: str | None, stale: dict[str, Any] | None) -> Step:
         sim = self.sim
         before, recorded = sim.state, sim.state.weight
+        self._had = {name: pods.available for name, pods in sim.revisions.items()}
         weights = [r.weight for r in sim.routes or () if r.present]
         empty = self._sends_to_nobody()
+        counts = {name: pods.replicas for name, pods in sim.revisions.items()}
+        least = min(weights, default=0)
         revisions, dropped = set(sim.revisions), len(sim.dropped)
         step = sim.look(killed, stale)
         after = [r.weight for r in sim.routes or () if r.present]
@@ -235,6 +254,7 @@ class Life:
         self._refusals(step, before)
         if stale is None:
             self._floor(before, step)
+            self._places(before, step, counts, least)
         said = condition_of(
             step.state, sim.plan, name="digits", target=sim.target or step.state.candidate,
             trouble=next((p.trouble for p in [sim.revisions.get(sim.target or "")] if p and p.stuck), None),
@@ -260,6 +280,7 @@ class Life:
 
     def _one_transition(self, before: RolloutState, step: Step) -> None:
         now = step.state
+        same = (before.stable, before.candidate) == (now.stable, now.candidate)
         told = any(e.reason == "CommandAccepted" for e in step.events)
         # Where all steps have been passed, an edited plan changes no more than what that is called.
         passed = before.step is not None and before.steps is not None and before.step >= before.steps
@@ -269,6 +290,7 @@ class Life:
             before.step is None and now.step is not None,
             now.weight > before.weight,
             (now.pods or 0) > (before.pods or 0),
+            same and (now.displaced or 0) > (before.displaced or 0) and (before.displaced or 0) > 0,
             before.step_started_at is None and now.step_started_at is not None,
             now.stable != before.stable and before.stable is not None and step.switches,
         ]
@@ -297,6 +319,35 @@ class Life:
             demand(now.floor == before.floor, "the floor stays through the watch", self)
         if step.switches and now.previous is not None:
             demand((now.floor or 0) >= (before.floor or 1), "the floor goes on after a promotion", self)
+
+    def _places(self, before: RolloutState, step: Step, counts: dict[str, int], least: int) -> None:
+        """Where pods are displaced: no pod beside the old number, and what is left of the stable revision
+        carries what is left of the traffic, unless the candidate cannot keep what it has."""
+        now, sim = step.state, self.sim
+        stable, candidate = (sim.revisions.get(name or "") for name in (now.stable, now.candidate))
+        if now.displaced is None or now.floor is None or stable is None or now.candidate is None:
+            return
+        self.seen["displaced"] += 1
+        demand(now.floor - now.displaced >= 1, "one stable pod is left", self)
+        demand((now.pods or 0) <= max(1, now.displaced), "no pod without a place", self)
+        if candidate is not None and candidate.replicas > counts.get(now.candidate, 0):
+            demand(stable.replicas + candidate.replicas <= now.floor, "no pod beside the old number", self)
+        need = sim.need or now.floor
+        taken = stable.replicas < counts.get(now.stable or "", 0) and before.displaced is not None
+        if taken and (now.displaced or 0) > (before.displaced or 0):
+            kept = carries(need, 100 - least)
+            demand(stable.replicas >= kept, f"{kept} pods carry what is left of the traffic", self)
+            demand(stable.available >= kept, f"{kept} ready pods carry what is left of the traffic", self)
+        same = (before.stable, before.candidate) == (now.stable, now.candidate)
+        if same and now.weight < before.weight:
+            late = now.hold is None or now.hold.reason != "CapacityReturns"
+            waits = before.hold is not None and before.hold.reason == "CapacityReturns"
+            limit = sim.plan.progress_seconds
+            given_up = late and waits and (sim.now - before.hold.since).total_seconds() > limit  # type: ignore[union-attr]
+            lost = sim.look_says.failing or candidate is None or self._had.get(now.candidate, 0) == 0
+            alone = (before.pods or 1) <= 1 and (before.displaced or 0) <= 1
+            enough = self._had.get(now.stable or "", 0) >= carries(need, 100 - now.weight)
+            demand(enough or lost or given_up or alone, "traffic goes back to pods that carry it", self)
 
     # --- the end of all faults
 
@@ -348,8 +399,8 @@ FAULTS = (
 )  # fmt: skip
 
 
-def live(seed: int, looks: int) -> Life:
-    life = Life(seed)
+def live(seed: int, looks: int, displacing: float = 0.0) -> Life:
+    life = Life(seed, displacing)
     life.run(looks)
     life.heal()
     return life

@@ -101,6 +101,8 @@ class Sim:
     platform_only: bool = False
     platform_slot: bool = True
     full: int | None = None
+    need: int | None = None
+    """pods of the stable revision for all of the traffic; None: nobody knows"""
     instant: bool = True
     """pods are ready and routes are settled as soon as they are written"""
     events: list[tuple[str, str]] = field(default_factory=list)
@@ -183,12 +185,17 @@ class Sim:
             selected=self.selected,
             command=self.command,
             plan=self.plan,
-            full=self.full if self.full is not None else max(1, self.replicas),
+            full=self._full(state),
+            need=self.need,
             routes=self._routes(),
             look=seen,
             answers=Answers(state.candidate or "", self.answers, "200 of 200 agree") if asked else None,  # type: ignore[arg-type]
             shadow=self.shadow,
         )
+
+    def _full(self, state: RolloutState) -> int:
+        alike = (self.need or state.floor) if state.displaced is not None else None
+        return self.full if self.full is not None else max(1, alike or self.replicas)
 
     def decide(self, status: dict[str, Any] | None = None) -> Step:
         """As the reconciler: a question that the step has is put, and the step decided again."""
@@ -247,7 +254,11 @@ class Sim:
     def _count(self, step: Step) -> None:
         state, plan = step.state, self.plan
         for name, pods in self.revisions.items():
-            if name == state.stable:
+            if state.displaced is not None and state.floor is not None and name == state.stable:
+                pods.replicas = max(1, state.floor - state.displaced)
+            elif state.displaced is not None and name == state.candidate:
+                pods.replicas = state.pods or 1
+            elif name == state.stable:
                 pods.replicas = self.replicas if self.fixed else max(self.replicas, state.floor or 0)
             elif name == state.candidate and state.stable is None:
                 pods.replicas = max(1, self.replicas)

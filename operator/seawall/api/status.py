@@ -194,6 +194,12 @@ class RolloutStatus(Model):
     frozen_replicas: int | None = Field(
         None, description="Pods that the stable revision keeps at least until the rollback window ends."
     )
+    displaced_replicas: int | None = Field(
+        None, description="Of frozenReplicas, those that the stable revision has given (mode Displace)."
+    )
+    needed_replicas: int | None = Field(
+        None, description="Pods that the stable revision needs for all of the traffic, while it gives some."
+    )
     losses: int | None = Field(None, description="Times that the candidate lost its last ready pod.")
     conflicts: int | None = Field(
         None, description="Times that somebody else changed a weight that was in force."

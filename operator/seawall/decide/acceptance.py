@@ -193,10 +193,11 @@ def _not_implemented(spec: InferenceServiceSpec) -> Iterator[tuple[str, str]]:
             f"spec.rollout.traffic.provider {provider}",
             "use GatewayAPI with spec.routing or the name of an existing route, or strategy BlueGreen",
         )
-    if rollout.capacity is not None and rollout.capacity.mode == "Displace":
+    displaces = rollout.capacity is not None and rollout.capacity.mode == "Displace"
+    if displaces and strategy_of(spec) != "Canary":
         yield (
-            "spec.rollout.capacity.mode Displace",
-            "use Surge, for which the cluster needs room beside the replicas that serve",
+            f"spec.rollout.capacity.mode Displace with strategy {strategy_of(spec)}",
+            "use Canary, which moves the traffic pod by pod, or Surge",
         )
     if rollout.strategy == "Canary" and not routed(spec):
         yield (

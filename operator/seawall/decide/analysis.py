@@ -87,6 +87,8 @@ def _look(
     return Look(
         verdict=VERDICTS[outcome],
         message=_words(said, must, found, plan, last=last),
+        failing=outcome == judge.ROLLBACK
+        and any(e.metric == "errors" and e.evidence.rollback >= -math.log(settings.alpha) for e in said),
         candidate_requests=found.requests if current else 0.0,
         breaching=any(bool(each.evidence.breaching) for each in asked),
         mismatched=current and found.uneven and any(each.metric == "latency" for each in asked),

@@ -8,6 +8,7 @@ change of mode makes a count smaller.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -41,6 +42,10 @@ class Counts:
         if self.spec is None or self.actuator is None or name == state.previous:
             return None
         here, stable = self.existing.get(name), state.stable
+        if state.displaced is not None and name == state.candidate and stable is not None:
+            return state.pods or 1
+        if state.displaced is not None and name == stable:
+            return self.pinned(state) if self.actuator.mode in OURS else None
         if self.stepwise and name != stable and stable is not None:
             return self._pinned(here, state)
         if not self.actuator.scaled:
@@ -51,6 +56,49 @@ class Counts:
             return self._candidate(name, stable, limits)
         count_of_stable = self._stable(here, limits)
         return max(count_of_stable, state.floor or 0) if count_of_stable is not None else None
+
+    @staticmethod
+    def pinned(state: RolloutState) -> int | None:
+        """Pods of the stable revision while a candidate takes places of them, whatever the load says."""
+        if state.displaced is None or state.floor is None:
+            return None
+        return max(1, state.floor - state.displaced)
+
+    def need(self, state: RolloutState) -> int | None:
+        """Pods that the stable revision needs for all of the traffic. The law knows it while that revision
+        has all of it; then what it has said stands, or more where the two are asked for more."""
+        assessment = self.observed.assessments.get(state.stable or "")
+        decision = assessment.decision if assessment is not None else None
+        if decision is None or decision.reason == "NoData" or not decision.feasible:
+            return None
+        terms = decision.terms
+        if state.weight == 0 and not state.observed:
+            before = state.need or 0 if state.step is not None else 0
+            return max(terms.feed_forward, terms.feedback, terms.backlog, before)
+        rates = [self._rate(state.stable), self._rate(state.candidate)]
+        if state.need is None or not decision.capacity_rps or None in rates:
+            return None
+        heavier = max(1.0, terms.feedback / max(1, terms.feed_forward))
+        return max(state.need, math.ceil(sum(r or 0.0 for r in rates) * heavier / decision.capacity_rps))
+
+    def instead(self, state: RolloutState) -> int | None:
+        """Pods that the candidate needs for all of the traffic, where the stable revision's need is known."""
+        need = self.need(state)
+        if need is None:
+            return None
+        pods = [self._capacity(state.stable), self._capacity(state.candidate)]
+        return need if not all(pods) else math.ceil(need * (pods[0] or 1.0) / (pods[1] or 1.0))
+
+    def _capacity(self, name: str | None) -> float | None:
+        found = self.observed.assessments.get(name or "")
+        return found.decision.capacity_rps if found is not None and found.decision is not None else None
+
+    def _rate(self, name: str | None) -> float | None:
+        found = self.observed.assessments.get(name or "")
+        reading = found.reading if found is not None else None
+        if reading is None or reading.rate_15s is None or reading.rate_60s is None:
+            return None
+        return max(reading.rate_15s, reading.rate_60s)
 
     def full(self, name: str | None, stable: str | None) -> int:
         """Pods that a candidate needs for all of the traffic."""

@@ -136,7 +136,10 @@ class Making:
             return None
         metadata = self.observed.service["metadata"]
         floor = self.step.state.floor or 0
-        return autoscaler(self.owner, stable, spec, actuator, self.observed.capabilities, metadata, floor)
+        return autoscaler(
+            self.owner, stable, spec, actuator, self.observed.capabilities, metadata, floor,
+            self.counts.pinned(self.step.state),
+        )  # fmt: skip
 
     def _monitors(self) -> list[Manifest]:
         spec = self.accepted.spec

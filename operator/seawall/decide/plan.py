@@ -59,7 +59,7 @@ def plan(observed: Observed) -> Plan:
     status = service.get("status") or {}
     previous = RolloutState.of(status.get("rollout"))
     actuator = choose(accepted.spec, observed.capabilities, status, observed.now) if accepted.spec else None
-    rolling = plan_for(accepted.spec, existing.get(previous.stable or ""))
+    rolling = plan_for(accepted.spec, existing.get(previous.stable or ""), previous)
     counts = Counts(observed, accepted.spec, actuator, existing, rolling.strategy != "Direct")
     previous, world = world_of(
         observed,

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from seawall.decide import rollout_stages as stages
 from seawall.decide.rollout_commands import obeyed
+from seawall.decide.rollout_displace import governed, returned
 from seawall.decide.rollout_moves import (
     DRAIN,
     draining,
@@ -41,8 +42,12 @@ __all__ = ["DRAIN", "UNREACHABLE_LIMIT", "advance"]
 def advance(previous: RolloutState, world: World) -> Step:
     """One transition at most. Pure; the caller acts and comes back."""
     state = replace(_resolved(previous, world), observed=world.routes.weight if world.routes else None)
+    state = returned(state, world)
+    if state.displaced is not None and world.need is not None:
+        state = replace(state, need=world.need)
     state, notes, verb = obeyed(state, world)
     step = replace(_told(state, world, verb), requeue_after=0.0) if verb else _next(state, world)
+    step = governed(previous, step, world)
     return _recorded_first(previous, replace(step, events=(*notes, *step.events)))
 
 
@@ -223,7 +228,8 @@ def _settled(state: RolloutState, world: World, stable: str) -> Step:
     state = replace(
         fresh(state),
         phase=Phase.DRAINING if seconds is not None else Phase.IDLE,
-        floor=None,
+        floor=state.floor if state.displaced is not None else None,
+        displaced=state.displaced,
         switched_at=state.switched_at if seconds is not None else None,
     )
     return Step(state, stable, kept(state, world, stable), requeue_after=seconds, events=notes)
@@ -241,6 +247,10 @@ def _update(state: RolloutState, world: World, target: str, stable: str) -> Step
         state = dropped(state, world)
     if state.rejected and state.rejected.revision == target:
         return _rejected(state, world, target, stable)
+    if state.candidate is None and state.displaced is not None:
+        message = f"Revision {stable} gets the pods back that it had given"
+        waits = held(replace(state, phase=Phase.DRAINING), world, "StableNotReady", message)
+        return stay(waits, world, stable)
     started = target in world.revisions or state.step is not None
     if not started and world.plan.paused:
         return stay(replace(fresh(state), candidate=None, phase=Phase.PAUSED), world, stable)
@@ -256,7 +266,7 @@ def _onward(state: RolloutState, world: World, target: str, stable: str) -> Step
     here = world.revisions.get(stable)
     floor = max(1, here.replicas) if here is not None and (new or state.floor is None) else state.floor
     state = replace(
-        fresh(state) if new else state,
+        replace(fresh(state), displaced=_displaces(world, stable)) if new else state,
         id=_new_id(state, world, target) if new else state.id,
         candidate=target,
         previous=None,
@@ -275,6 +285,12 @@ def _onward(state: RolloutState, world: World, target: str, stable: str) -> Step
     # One that waits for a person is nobody's turn: others go on meanwhile.
     running = world.platform_only and step.state.candidate == target and step.state.phase is not Phase.PAUSED
     return replace(step, platform_update=PlatformUpdate.RUNNING) if running else step
+
+
+def _displaces(world: World, stable: str) -> int | None:
+    """Where nothing serves there is nothing to take a place from, and nothing to lose."""
+    here = world.revisions.get(stable)
+    return 0 if world.plan.displace and here is not None and here.replicas > 0 else None
 
 
 def _rejected(state: RolloutState, world: World, target: str, stable: str) -> Step:

@@ -116,6 +116,8 @@ def fresh(state: RolloutState) -> RolloutState:
         step_started_at=None,
         weight=0,
         pods=None,
+        displaced=None,
+        need=None,
         losses=0,
         conflicts=0,
         hold=None,
@@ -143,7 +145,8 @@ def dropped(state: RolloutState, world: World) -> RolloutState:
         fresh(state),
         candidate=None,
         started_at=None,
-        floor=None,
+        floor=state.floor if state.displaced is not None else None,
+        displaced=0 if state.displaced is not None else None,
         switched_at=world.now if state.step is not None else state.switched_at,
     )
     if rejected is not None and refused:
@@ -155,6 +158,7 @@ def promoted(state: RolloutState, world: World, target: str) -> RolloutState:
     """`target` is the stable revision from now on; the one before stays warm where the plan says so."""
     old = world.revisions.get(state.stable or "")
     keeps = world.plan.strategy != "Direct" and world.plan.rollback_seconds > 0
+    keeps = keeps and state.displaced is None  # its places are taken
     warm = state.stable if keeps and old is not None and old.replicas > 0 else None
     done = replace(
         fresh(state),

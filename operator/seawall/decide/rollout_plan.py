@@ -95,6 +95,8 @@ class RolloutPlan:
     policy: Policy = Policy()
     max_surge: int | None = None
     """pods beside the stable ones; None: as many as the weight needs"""
+    displace: bool = False
+    """the candidate's pods take the places of stable ones"""
     progress_seconds: float = 1200.0
     rollback_seconds: float = 1800.0
     """how long the previous revision is kept warm"""
@@ -130,6 +132,7 @@ def plan_of(spec: InferenceServiceSpec, stable_replicas: int) -> RolloutPlan:
         settings=_settings(analysis),
         policy=_policy(rollout.failure_policy or FailurePolicy()),
         max_surge=capacity.max_surge_replicas,
+        displace=capacity.mode == "Displace" and strategy == "Canary",
         paused=rollout.paused,
         templates=tuple(_template(each) for each in analysis.templates or ()),
         **_given(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from seawall.decide.rollout_displace import climb, goal
 from seawall.decide.rollout_moves import LOOK_SECONDS, held, pause, refuse, stay, waited
 from seawall.decide.rollout_plan import Choice, QualityStep, ShadowStep, WeightStep
 from seawall.decide.rollout_shadow import shadow
@@ -30,7 +31,7 @@ LOST_LIMIT = timedelta(minutes=5)
 LOSSES = 3
 """How often it may lose its last ready pod under traffic, as one that crashes again and again does."""
 ANSWERS_RETRY_SECONDS = 15.0
-PASSING = frozenset({"CandidateNotReady", "SpecRefused", "TrafficLeaves"})
+PASSING = frozenset({"CandidateNotReady", "CapacityReturns", "SpecRefused", "TrafficLeaves"})
 """Holds that are over as soon as the step at hand is looked at again."""
 
 
@@ -127,6 +128,8 @@ def _lost(state: RolloutState, world: World, here: RevisionState | None, stable:
     )
     trouble = here.trouble if here else None
     hopeless = trouble is not None and trouble.permanent
+    # The places that it has and does not use are missing to the stable revision.
+    hopeless = hopeless or (state.displaced or 0) > 1
     if hopeless or losses >= LOSSES or waited(state, world) > LOST_LIMIT:
         reason = trouble.reason if trouble else "CandidateNotReady"
         often = f"It has lost its last ready pod under traffic {losses} times" if losses >= LOSSES else ""
@@ -170,6 +173,18 @@ def _over(state: RolloutState, world: World, stable: str, why: str, waits: bool)
 
 
 def _weigh(state: RolloutState, world: World, step: WeightStep, target: str, stable: str) -> Step:
+    waiting = _weighted(state, world, step, target, stable)
+    if waiting is not None:
+        return waiting
+    if state.step_started_at is None:
+        return stay(replace(state, step_started_at=world.now, hold=None), world, stable)
+    return _judged(state, world, step, state.step_started_at, stable)
+
+
+def _weighted(state: RolloutState, world: World, step: WeightStep, target: str, stable: str) -> Step | None:
+    """None once the step's weight is in force."""
+    if state.displaced is not None:
+        return climb(state, world, stable, target, goal(step, state))
     weight, pods = target_weight(step, state, world, max(1, stable_count(state, world)))
     if state.weight <= weight:
         waiting = capacity(state, world, stable, target, pods)
@@ -177,12 +192,7 @@ def _weigh(state: RolloutState, world: World, step: WeightStep, target: str, sta
             return waiting
     if state.weight != weight:
         return stay(replace(state, weight=weight, step_started_at=None, hold=None), world, stable)
-    waiting = carried(state, world, stable, weight)
-    if waiting is not None:
-        return waiting
-    if state.step_started_at is None:
-        return stay(replace(state, step_started_at=world.now, hold=None), world, stable)
-    return _judged(state, world, step, state.step_started_at, stable)
+    return carried(state, world, stable, weight)
 
 
 def _judged(state: RolloutState, world: World, step: WeightStep, started: datetime, stable: str) -> Step:
@@ -253,6 +263,9 @@ def _chosen(
 
 def _promote(state: RolloutState, world: World, target: str, stable: str) -> Step:
     """Pods for all of the traffic, then all of the traffic, then the role."""
+    if state.displaced is not None:
+        waiting = climb(state, world, stable, target, (FULL, max(1, (state.floor or 1) - 1)))
+        return waiting or switch(state, world, target, stable, f"Revision {target} has passed")
     waiting = capacity(state, world, stable, target, max(1, world.full))
     if waiting is not None:
         return waiting

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
+from seawall.decide.rollout_displace import room
 from seawall.decide.rollout_moves import draining, held, kept, pause, refuse
 from seawall.decide.rollout_stages import begin
 from seawall.decide.rollout_state import Phase, Rejection, RevisionState, RolloutState, Step, World
@@ -20,6 +21,9 @@ NO_ROOM = frozenset({"Unschedulable", "PodsRefused"})
 
 def bring_up(state: RolloutState, world: World, target: str, stable: str) -> Step:
     state = replace(state, phase=Phase.STARTING)
+    waiting = room(state, world, stable) if state.displaced is not None else None
+    if waiting is not None:
+        return waiting
     here = world.revisions.get(target)
     trouble = here.trouble if here else None
     if trouble is not None and trouble.permanent:
@@ -87,7 +91,7 @@ def _answered(state: RolloutState, world: World, answer: Verification | None, st
         if state.started_at is not None and world.now - state.started_at > limit:
             return refuse(state, world, Rejection(target, "VerificationUnreachable", answer.message), stable)
         return Step(state, stable, keep, requeue_after=UNREACHABLE_RETRY_SECONDS)
-    if world.plan.strategy == "Direct":
+    if world.plan.strategy == "Direct" and state.displaced is None:
         return switch(state, world, target, stable, f"Revision {target} answers right")
     return begin(state, world, target, stable)
 

@@ -75,7 +75,12 @@ class RolloutState:
     pods: int | None = None
     """of the candidate, as pinned for the step"""
     floor: int | None = None
-    """pods that the stable revision keeps at least until the rollback window ends"""
+    """pods that the stable revision keeps at least until the rollback window ends; where pods are displaced,
+    those that both revisions have together"""
+    displaced: int | None = None
+    """of these, pods that the stable revision has given; None: the candidate's come beside them"""
+    need: int | None = None
+    """pods that the stable revision needs for all of the traffic, as known while pods are displaced"""
     losses: int = 0
     """times that the candidate had traffic and lost its last ready pod"""
     conflicts: int = 0
@@ -116,6 +121,8 @@ class RolloutState:
             observed=values.count(raw.get("observedWeight"), 100),
             pods=values.count(raw.get("candidateReplicas")),
             floor=values.count(raw.get("frozenReplicas")),
+            displaced=values.count(raw.get("displacedReplicas")),
+            need=values.count(raw.get("neededReplicas")),
             losses=values.count(raw.get("losses")) or 0,
             conflicts=values.count(raw.get("conflicts")) or 0,
             hold=_hold(raw.get("hold")),
@@ -147,6 +154,8 @@ class RolloutState:
             "observedWeight": self.observed if self.step is not None or self.observed else None,
             "candidateReplicas": self.pods,
             "frozenReplicas": self.floor,
+            "displacedReplicas": self.displaced,
+            "neededReplicas": self.need,
             "losses": self.losses or None,
             "conflicts": self.conflicts or None,
             "hold": _held(self.hold),
@@ -165,6 +174,10 @@ def _consistent(state: RolloutState) -> RolloutState:
     candidate = state.candidate if state.candidate != state.stable else None
     previous = state.previous if candidate is None and state.previous != state.stable else None
     within = state.step is not None and (state.steps is None or state.step <= state.steps)
+    if state.displaced is not None and (state.floor is None or state.displaced >= state.floor):
+        state = replace(state, displaced=None, need=None)
+    if candidate is None and state.displaced is not None:
+        state = replace(state, displaced=0)
     if candidate is not None and within:
         return replace(state, previous=previous)
     return replace(
@@ -235,6 +248,8 @@ class Look:
     """Pass: of this step, so that the next one may begin"""
     message: str = ""
     """the figures behind it, in a sentence"""
+    failing: bool = False
+    """of what is proven, the candidate's errors: its traffic has nothing to lose elsewhere"""
     candidate_requests: float = 0.0
     """counted in this step"""
     breaching: bool = False
@@ -305,6 +320,8 @@ class World:
     plan: RolloutPlan = field(default_factory=RolloutPlan)
     full: int = 1
     """pods that the candidate needs for all of the traffic"""
+    need: int | None = None
+    """pods that the stable revision needs for all of the traffic; None: nobody knows"""
     routes: Routes | None = None
     """None: nothing is routed, clients come through the Service"""
     look: Look = Look()

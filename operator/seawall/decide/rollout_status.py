@@ -33,6 +33,7 @@ HOLDS = (
     frozenset(
         {
             "CapacityUnavailable",
+            "CapacityReturns",
             "StableNotReady",
             "CandidateNotReady",
             "PreviousNotReady",

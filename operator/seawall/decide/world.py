@@ -21,11 +21,14 @@ from seawall.desired.canonical import digest
 from seawall.desired.inputs import user_part
 
 
-def plan_for(spec: InferenceServiceSpec | None, stable: Revision | None) -> RolloutPlan:
+def plan_for(
+    spec: InferenceServiceSpec | None, stable: Revision | None, state: RolloutState | None = None
+) -> RolloutPlan:
     """A spec that cannot be read plans nothing new."""
     if spec is None:
         return RolloutPlan()
-    return plan_of(spec, max(1, stable.replicas) if stable is not None else 1)
+    before = state.floor if state is not None and state.displaced is not None else None
+    return plan_of(spec, before or (max(1, stable.replicas) if stable is not None else 1))
 
 
 def references_of(observed: Observed) -> dict[str, str]:
@@ -58,6 +61,9 @@ def world_of(
         asked = digest(user_part(spec, spec.accelerator.class_name, references_of(observed)))
         platform_only = born is not None and born.user_digest == asked
     routes = routes_of(observed, spec) if spec is not None else None
+    full = counts.full(wanted.inputs.revision if wanted else None, previous.stable)
+    if previous.displaced is not None:
+        full = max(1, counts.instead(previous) or previous.floor or 1)
     evidence, look = analysed(previous, rolling, observed.windows, observed.now)
     world = World(
         generation=int(observed.service["metadata"].get("generation", 1)),
@@ -71,7 +77,8 @@ def world_of(
         verification=observed.verification,
         command=command(observed.service),
         plan=rolling,
-        full=counts.full(wanted.inputs.revision if wanted else None, previous.stable),
+        full=full,
+        need=counts.need(previous),
         routes=routes,
         look=look,
         answers=observed.answers,
