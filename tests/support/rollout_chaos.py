@@ -101,7 +101,7 @@ class Life:
                 provider_down_seconds=120.0,
             ),
             max_surge=pick((None, None, None, 1, 3)),
-            displace=self.chance.random() < self.displacing,
+            displace=bool(self.displacing) and self.chance.random() < self.displacing,
             progress_seconds=300.0,
             rollback_seconds=pick((0.0, 5.0, 120.0, 600.0)),
             paused=self.chance.random() < 0.05,

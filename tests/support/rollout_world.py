@@ -81,7 +81,7 @@ class Surroundings:
     def autoscaler(self) -> None:
         for hpa in self.cluster.of("HorizontalPodAutoscaler"):
             live = self.cluster.live("Deployment", hpa["spec"]["scaleTargetRef"]["name"])
-            count = max(self.busy, hpa["spec"]["minReplicas"])
+            count = min(max(self.busy, hpa["spec"]["minReplicas"]), hpa["spec"]["maxReplicas"])
             if live["spec"]["replicas"] != count:
                 live["spec"]["replicas"] = count
                 live["metadata"]["generation"] += 1

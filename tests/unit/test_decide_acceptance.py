@@ -69,7 +69,16 @@ NOT_THERE: dict[str, tuple[dict[str, Any], str, str]] = {
     "Istio": ({"traffic": {"provider": "Istio"}}, "spec.rollout.traffic.provider Istio", "use GatewayAPI"),
     "Nginx": ({"traffic": {"provider": "Nginx"}}, "spec.rollout.traffic.provider Nginx", "use GatewayAPI"),
     "replicas": ({"traffic": {"provider": "Replicas"}}, "provider Replicas", "use GatewayAPI"),
-    "making room": ({"capacity": {"mode": "Displace"}}, "spec.rollout.capacity.mode Displace", "use Surge"),
+    "making room at once": (
+        {"capacity": {"mode": "Displace"}},
+        "spec.rollout.capacity.mode Displace with strategy Direct",
+        "use Canary",
+    ),
+    "making room for all pods": (
+        {**ROUTE, "strategy": "BlueGreen", "capacity": {"mode": "Displace"}},
+        "spec.rollout.capacity.mode Displace with strategy BlueGreen",
+        "or Surge",
+    ),
     "a canary without routes": ({"strategy": "Canary"}, "Canary without routes", "set spec.routing"),
 }
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from seawall.decide import rollout, rollout_stages, rollout_watch
+from seawall.decide import rollout, rollout_displace, rollout_stages, rollout_watch
 from seawall.decide.rollout_moves import stay
 from support import rollout_chaos
 from support.rollout_chaos import Broken, live
@@ -20,10 +20,10 @@ pytestmark = pytest.mark.long
 LOOKS = 100
 
 
-def lives(first: int, number: int) -> tuple[int, Counter[str]]:
+def lives(first: int, number: int, displacing: float = 0.0) -> tuple[int, Counter[str]]:
     looks, seen = 0, Counter[str]()
     for seed in range(first, first + number):
-        life = live(seed, LOOKS)
+        life = live(seed, LOOKS, displacing)
         looks += life.number
         seen += life.seen
     return looks, seen
@@ -48,6 +48,46 @@ def test_a_hundred_thousand_looks_keep_every_promise() -> None:
         "VerificationFailed", "WeightNotHonoured", "StableBreaching", "LoadMismatch", "SpecRefused",
     }  # fmt: skip
     assert must - set(seen) == set()
+
+
+def test_lives_with_displaced_pods_keep_every_promise() -> None:
+    looks, seen = lives(2000, 300, 0.9)
+    assert looks > 30_000
+    assert seen["displaced"] > 10_000
+    must = {"CapacityUnavailable", "CapacityReturns", "StableNotReady", "Promoting", "Regression", "RolledBack"}
+    assert must - set(seen) == set()
+
+
+def heedless(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(rollout_displace, "needed", lambda state, world: 1)
+
+
+def abrupt(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(rollout_displace, "_at_once", lambda previous, state, world: True)
+
+
+def greedy(patch: pytest.MonkeyPatch) -> None:
+    def another(state, world, stable, weight):  # type: ignore[no-untyped-def]
+        return stay(replace(state, pods=(state.pods or 1) + 1, hold=None), world, stable)
+
+    patch.setattr(rollout_displace, "_another", another)
+
+
+PLACES = {
+    "stable pods go that are needed": (heedless, "carry what is left"),
+    "traffic goes back all at once": (abrupt, "goes back to pods that carry it"),
+    "pods come before their places": (greedy, "no pod without a place"),
+}
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_the_promises_notice_places_that_are_taken_otherwise(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    breaks, words = PLACES[name]
+    breaks(monkeypatch)
+    with pytest.raises(Broken, match=words):
+        lives(0, 120, 0.9)
 
 
 def hasty(patch: pytest.MonkeyPatch) -> None:

@@ -171,9 +171,19 @@ class Traffic(Model):
 class Capacity(Model):
     """Where the candidate's replicas come from."""
 
+    model_config = ConfigDict(
+        json_schema_extra=checked(
+            rule(
+                "!has(self.mode) || self.mode != 'Displace' || !has(self.maxSurgeReplicas)",
+                "maxSurgeReplicas counts replicas beside those that serve, and mode Displace has none",
+                ".maxSurgeReplicas",
+            )
+        )
+    )
     mode: Literal["Surge", "Displace"] | None = Field(
         None,
-        description="Surge, and if absent: extra replicas. Displace: replicas that serve make room.",
+        description="Surge, and if absent: extra replicas. Displace: replicas that serve make room, as far as "
+        "those that are left carry the traffic; needs strategy Canary, and keeps no revision warm.",
     )
     max_surge_replicas: int | None = Field(
         None, ge=1, le=1000, description="Extra replicas at most; as many as a weight needs if absent."
@@ -231,6 +241,13 @@ class RolloutSpec(Model):
                 "templates judge a share of the traffic, and strategy BlueGreen moves all of it at once; use "
                 "Canary",
                 ".analysis.templates",
+            ),
+            rule(
+                "!has(self.capacity) || !has(self.capacity.mode) || self.capacity.mode != 'Displace' || "
+                "!has(self.rollbackWindow) || duration(self.rollbackWindow) == duration('0s')",
+                "capacity.mode Displace has no room for a previous revision that is kept warm; leave "
+                "rollbackWindow out",
+                ".rollbackWindow",
             ),
         )
     )
