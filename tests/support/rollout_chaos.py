@@ -377,7 +377,8 @@ class Life:
             ):  # fmt: skip
                 alarm = step.requeue_after is not None or step.state.step is not None or sim.weight > 0
                 demand(alarm, "somebody looks again", self)
-            quiet = quiet + 1 if sim.state.phase in AT_REST else 0
+            gives_back = sim.state.hold is not None and sim.state.hold.reason == "CapacityReturns"
+            quiet = quiet + 1 if sim.state.phase in AT_REST and not gives_back else 0
             sim.wait(30)
         state = sim.state
         resting = state.phase in AT_REST

@@ -97,6 +97,11 @@ def test_the_verdict_on(name: str, windows: tuple[Window, ...], verdict: str) ->
     assert found.trouble == ""
 
 
+def test_errors_that_are_proven_are_told_from_latencies() -> None:
+    assert [look(cut(60, how))[1].failing for how in (BAD, FAILING)] == [False, True]
+    assert not look(cut(3, FAILING, first=-20))[1].failing
+
+
 def test_the_figures_are_told_in_words() -> None:
     kept, found = look(cut(40, BAD))
     assert "latency: 10.7% of 3 000 requests late, 0.9% on the stable revision; evidence" in found.message

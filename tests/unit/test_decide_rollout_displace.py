@@ -40,6 +40,9 @@ GOALS = {
     "one stable pod is left": (99, 6, (83, 5)),
     "all of the traffic": (100, 6, (100, 5)),
     "one of two": (None, 2, (50, 1)),
+    "whole percents of many": (None, 60, (3, 2)),
+    "of more than a hundred": (None, 250, (1, 3)),
+    "one percent of many": (1, 60, (3, 2)),
 }
 
 
@@ -74,7 +77,11 @@ NOT_BEGUN = {
 def test_nothing_begins_where_no_pod_can_be_spared(replicas: int, need: int | None) -> None:
     sim = cramped(replicas, need)
     sim.looks(3)
-    assert (hold(sim), set(sim.revisions), sim.revisions[A].replicas) == ("CapacityUnavailable", {A}, replicas)
+    assert (hold(sim), set(sim.revisions), sim.revisions[A].replicas) == (
+        "CapacityUnavailable",
+        {A},
+        replicas,
+    )
     sim.wait(301)
     sim.look()
     assert (pause(sim), set(sim.revisions), sim.state.rejected) == ("CapacityUnavailable", {A}, None)
@@ -208,6 +215,19 @@ def test_a_new_candidate_waits_for_the_places_of_the_one_before() -> None:
     assert (hold(sim), C in sim.revisions) == ("StableNotReady", False)
     sim.revisions[A].stuck, sim.instant = False, True
     sim.until(lambda s: s.candidate == C and s.floor == 6)
+
+
+def test_a_count_that_never_comes_back_is_not_insisted_on_for_ever() -> None:
+    sim = at(4)
+    sim.look_says = replace(WORSE, failing=True)
+    sim.until(lambda s: s.candidate is None)
+    sim.revisions[A] = Pods(6, 4, stuck=True)
+    sim.instant = False
+    sim.looks(3)
+    assert (sim.state.displaced, sim.state.floor) == (0, 6)
+    sim.wait(301)
+    sim.looks(2)
+    assert (sim.state.displaced, sim.state.floor) == (None, None)
 
 
 def test_what_was_begun_stays_so_when_the_mode_is_edited() -> None:

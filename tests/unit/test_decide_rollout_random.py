@@ -54,7 +54,14 @@ def test_lives_with_displaced_pods_keep_every_promise() -> None:
     looks, seen = lives(2000, 300, 0.9)
     assert looks > 30_000
     assert seen["displaced"] > 10_000
-    must = {"CapacityUnavailable", "CapacityReturns", "StableNotReady", "Promoting", "Regression", "RolledBack"}
+    must = {
+        "CapacityUnavailable",
+        "CapacityReturns",
+        "StableNotReady",
+        "Promoting",
+        "Regression",
+        "RolledBack",
+    }
     assert must - set(seen) == set()
 
 

@@ -11,7 +11,7 @@ from seawall.decide.rollout_displace import carries
 from seawall.decide.types import Assessment, Manifest
 from seawall.measure.types import Reading
 from seawall.sizing.state import Decision, Terms
-from support.rollout_stage import BROKEN, FAILED, NEXT, OWN, Stage
+from support.rollout_stage import BROKEN, FAILED, MOMENTS, NEXT, OWN, Saved, Stage
 from support.writelog import share_of
 
 PLACES = 6
@@ -74,7 +74,9 @@ class Cramped(Stage):
         assert self.ready(stable) >= carries(self.need or PLACES, 100 - share)
 
 
-async def begun(scaling: dict[str, Any], need: int | None = 3, failing: float = FAILED) -> tuple[Cramped, str]:
+async def begun(
+    scaling: dict[str, Any], need: int | None = 3, failing: float = FAILED
+) -> tuple[Cramped, str]:
     stage = Cramped(scaling, need, failing)
     first = await stage.serving()
     await stage.until(lambda: stage.ready(first) == PLACES)
@@ -148,3 +150,35 @@ async def test_where_every_pod_is_needed_nothing_begins(need: int | None) -> Non
     stage.say("resume")
     await stage.until(lambda: len(stage.revisions()) == 2)
     assert stage.most == PLACES
+
+
+async def through(stage: Cramped, first: str, verb: str, *, keep: bool = False) -> list[Saved]:
+    """To the end, whatever happens to the operator; how it was before each tick."""
+    told = []
+    for _ in range(150):
+        if keep:
+            told.append(stage.save())
+        await stage.tick()
+        if verb and stage.rollout.get("candidateReplicas") == 3:
+            stage.say(verb)
+        if "candidateRevision" not in stage.rollout and stage.rollout["phase"] in ("Idle", "RolledBack"):
+            [only] = stage.revisions() if len(stage.revisions()) == 1 else [""]
+            if only and stage.ready(only) == PLACES and "displacedReplicas" not in stage.rollout:
+                assert (only == first) == bool(verb)
+                return told
+    raise AssertionError(f"it does not end: {stage.rollout}")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("verb", ["", "abort"], ids=["promoted", "aborted"])
+async def test_sigkill_at_any_write_leads_to_the_same_end(verb: str) -> None:
+    stage, first = await begun(HPA)
+    told = await through(stage, first, verb, keep=True)
+    assert stage.cluster.count > 30
+    for write in range(1, stage.cluster.count + 1):
+        other = Cramped(HPA, 3)
+        other.resume([saved for saved in told if saved.count < write][-1], stage)
+        other.kill_at(write, MOMENTS[write % len(MOMENTS)])
+        await through(other, first, verb)
+        assert other.cluster.struck, write
+        assert other.most <= PLACES

@@ -182,8 +182,8 @@ class Capacity(Model):
     )
     mode: Literal["Surge", "Displace"] | None = Field(
         None,
-        description="Surge, and if absent: extra replicas. Displace: replicas that serve make room, as far as "
-        "those that are left carry the traffic; needs strategy Canary, and keeps no revision warm.",
+        description="Surge, and if absent: extra replicas. Displace: replicas that serve make room, as far "
+        "as those that are left carry the traffic; needs strategy Canary, and keeps no revision warm.",
     )
     max_surge_replicas: int | None = Field(
         None, ge=1, le=1000, description="Extra replicas at most; as many as a weight needs if absent."

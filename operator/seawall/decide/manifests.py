@@ -138,7 +138,7 @@ class Making:
         floor = self.step.state.floor or 0
         return autoscaler(
             self.owner, stable, spec, actuator, self.observed.capabilities, metadata, floor,
-            self.counts.pinned(self.step.state),
+            pinned=self.counts.pinned(self.step.state),
         )  # fmt: skip
 
     def _monitors(self) -> list[Manifest]:

@@ -230,7 +230,7 @@ def _settled(state: RolloutState, world: World, stable: str) -> Step:
         phase=Phase.DRAINING if seconds is not None else Phase.IDLE,
         floor=state.floor if state.displaced is not None else None,
         displaced=state.displaced,
-        switched_at=state.switched_at if seconds is not None else None,
+        switched_at=state.switched_at if seconds is not None or state.displaced is not None else None,
     )
     return Step(state, stable, kept(state, world, stable), requeue_after=seconds, events=notes)
 

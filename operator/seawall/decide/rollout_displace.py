@@ -19,6 +19,8 @@ from seawall.decide.rollout_state import Hold, Phase, RolloutState, Step, World
 from seawall.decide.rollout_traffic import FULL, ROUTE_REASONS, carried
 
 NO_ROOM = "CapacityUnavailable"
+ALIKE = 80
+"""Percent of the others' load, at least: beyond a quarter latencies are not compared."""
 RETREATS = ROUTE_REASONS | {"Regression"}
 """Pauses in which the candidate is to get nothing."""
 
@@ -34,18 +36,21 @@ def most(pods: int, ready: int) -> int:
 
 
 def share(pods: int, total: int) -> int:
-    return max(1, FULL * pods // total)
+    return FULL * pods // total
+
+
+def fewest(total: int) -> int:
+    """Pods whose share in whole percents leaves each of them nearly as busy as the others: one, save of many."""
+    return next((pods for pods in range(1, total) if share(pods, total) * total >= ALIKE * pods), 1)
 
 
 def goal(step: WeightStep, state: RolloutState) -> tuple[int, int]:
     """(percent, pods of the candidate) of a step: the share of the pods that is nearest, and not above."""
     total = state.floor or 1
-    if step.percent is None:
-        return share(1, total), 1
-    if step.percent >= FULL:
+    if step.percent is not None and step.percent >= FULL:
         return FULL, total - 1
-    pods = max(1, total * step.percent // FULL)
-    return share(pods, total), pods
+    pods = max(fewest(total), total * (step.percent or 0) // FULL)
+    return max(1, share(pods, total)), pods
 
 
 def room(state: RolloutState, world: World, stable: str) -> Step | None:
@@ -69,9 +74,7 @@ def room(state: RolloutState, world: World, stable: str) -> Step | None:
     return _unmade(replace(state, displaced=1, hold=None), world, stable)
 
 
-def _unmade(
-    state: RolloutState, world: World, stable: str, why: str = "", reason: str = NO_ROOM
-) -> Step:
+def _unmade(state: RolloutState, world: World, stable: str, why: str = "", reason: str = NO_ROOM) -> Step:
     """Without a Deployment of the candidate."""
     keep = {state.candidate or ""}
     if why:
@@ -89,9 +92,7 @@ def needed(state: RolloutState, world: World) -> int:
     return max(1, world.need if world.need is not None else state.floor or 1)
 
 
-def climb(
-    state: RolloutState, world: World, stable: str, target: str, aim: tuple[int, int]
-) -> Step | None:
+def climb(state: RolloutState, world: World, stable: str, target: str, aim: tuple[int, int]) -> Step | None:
     """None once the candidate has these pods and this weight is in force; one move at a time until then."""
     weight, pods = aim[0], state.pods or 1
     wanted, total = max(aim[1], pods), state.floor or 1
@@ -198,8 +199,11 @@ def _back(before: Hold | None, step: Step, world: World, ready: int) -> Step:
 
 
 def returning(state: RolloutState, world: World) -> bool:
-    """The candidate is gone, and the stable revision has not all of its pods again."""
-    if state.displaced is None or state.candidate is not None:
+    """The candidate is gone, and the stable revision has not all of its pods again; for so long at most as
+    they may take to start. One that never had traffic leaves nothing to wait for."""
+    if state.displaced is None or state.candidate is not None or state.switched_at is None:
+        return False
+    if world.now - state.switched_at > timedelta(seconds=world.plan.progress_seconds):
         return False
     serving = world.revisions.get(state.stable or "")
     return serving is not None and serving.available < (state.floor or 1)

@@ -28,11 +28,12 @@ def autoscaler(
     capabilities: Capabilities,
     metadata: Mapping[str, Any],
     floor: int = 0,
+    *,
     pinned: int | None = None,
 ) -> Manifest | None:
     """Of one revision, in the modes that have one. `metadata`: the service's. `floor`: pods that a rollout
-    must find again if its candidate fails, whatever the load says meanwhile. `pinned`: the count itself, while
-    a candidate takes places of this revision's."""
+    must find again if its candidate fails, whatever the load says meanwhile. `pinned`: the count itself,
+    while a candidate takes places of this revision's."""
     limits, behavior = bounds_of(spec, actuator.mode), behavior_of(spec)
     low, high = max(limits.min_replicas, min(floor, limits.max_replicas)), limits.max_replicas
     if pinned is not None:
