@@ -324,6 +324,11 @@ SAID = {
     "pause": ("pause", rolling(), "pause: the weight stays at 20%"),
     "resume": ("resume", rolling(pause=PAUSED), "resume: the step at hand"),
     "abort on the way": ("abort", rolling(), "abort: all traffic goes to 0a1b2c3d at once; 1f2e3d4c goes"),
+    "abort where places were given": (
+        "abort",
+        rolling(displacedReplicas=2, candidateReplicas=2),
+        "abort: all traffic goes to 0a1b2c3d as its pods come back; 1f2e3d4c goes",
+    ),
     "abort in the watch": (
         "abort",
         rolling(**WATCHED),
@@ -372,6 +377,14 @@ def test_what_the_operator_would_not_act_on(api, capsys, case):
     code, out, err = seawall(capsys, "rollout", *words)
     assert (code, out, api.patches) == (1, "", [])
     assert sentence in err
+
+
+def test_a_canary_in_the_places_of_stable_pods(api, capsys):
+    api.shown = [rolling(displacedReplicas=2, candidateReplicas=2)]
+    code, out, _ = seawall(capsys, "status", "canary", "-n", "rolling")
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    assert code == 0
+    assert "PODS 2 of the candidate, 2 of the stable revision, 4 places in all" in lines
 
 
 def test_a_canary_in_full(api, capsys):

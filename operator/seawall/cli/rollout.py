@@ -116,6 +116,7 @@ def _then(verb: str, state: RolloutState) -> str:
     onward = f"step {following + 1} of {last} begins" if following < last else "it is promoted"
     rejected = state.rejected.revision if state.rejected else "none"
     stays = "stays rejected until the spec changes or retry is said"
+    pace = "at once" if (state.displaced or 0) <= 1 else "as its pods come back"
     if verb == "abort" and state.candidate is None:
         return f"revision {state.previous} serves again, in one switch; {state.stable} {stays}"
     return {
@@ -124,6 +125,6 @@ def _then(verb: str, state: RolloutState) -> str:
         "skip": onward,
         "pause": f"the weight stays at {state.weight}%; a proven regression still takes it back",
         "resume": "the step at hand is gone through from its beginning",
-        "abort": f"all traffic goes to {state.stable} at once; {state.candidate} goes and {stays}",
+        "abort": f"all traffic goes to {state.stable} {pace}; {state.candidate} goes and {stays}",
         "retry": f"revision {rejected} will be tried again, under an id of its own",
     }[verb]

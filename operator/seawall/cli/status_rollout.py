@@ -36,8 +36,10 @@ def progress(rollout: Mapping[str, Any]) -> Lines:
         seen = f"{there}% on the routes" if there is not None else "the routes differ, or there are none"
         lines.append(("WEIGHT", f"{rollout['desiredWeight']}% meant, {seen}"))
     if "candidateReplicas" in rollout:
-        floor = rollout.get("frozenReplicas")
+        floor, given = rollout.get("frozenReplicas"), rollout.get("displacedReplicas")
         least = f", at least {floor} of the stable revision" if floor is not None else ""
+        if floor is not None and given is not None:
+            least = f", {floor - given} of the stable revision, {floor} places in all"
         lines.append(("PODS", f"{rollout['candidateReplicas']} of the candidate{least}"))
     for name, word in (("pause", "PAUSED"), ("hold", "WAITS")):
         if told := rollout.get(name):

@@ -40,7 +40,7 @@ def share(pods: int, total: int) -> int:
 
 
 def fewest(total: int) -> int:
-    """Pods whose share in whole percents leaves each of them nearly as busy as the others: one, save of many."""
+    """Pods whose share in whole percents leaves each nearly as busy as the others: one, save of many."""
     return next((pods for pods in range(1, total) if share(pods, total) * total >= ALIKE * pods), 1)
 
 

@@ -269,7 +269,8 @@ def _concluded(status: Manifest | None) -> tuple[object, object]:
 def _moved(decided: Plan, settled: Plan) -> bool:
     """A rollout goes on by one move in a look: what is to be recorded is recorded first."""
     before, after = ((plan.status or {}).get("rollout") or {} for plan in (decided, settled))
-    return any(before.get(name) != after.get(name) for name in ("step", "desiredWeight", "candidateReplicas"))
+    moves = ("step", "desiredWeight", "candidateReplicas", "displacedReplicas")
+    return any(before.get(name) != after.get(name) for name in moves)
 
 
 def _figures(status: Manifest) -> ServiceFigures:
