@@ -14,6 +14,8 @@ from seawall.sizing.state import Decision, Terms
 from support.rollout_stage import BROKEN, FAILED, MOMENTS, NEXT, OWN, Saved, Stage
 from support.writelog import share_of
 
+pytestmark = pytest.mark.long
+
 PLACES = 6
 CAPACITY = 100.0
 """requests per second that one pod carries"""
