@@ -39,7 +39,7 @@ test-training: setup ## presets that train and models of other frameworks, in th
 	$(PY) -m pytest -q tests/training/test_tensorflow.py
 
 test-gpu: setup ## what of the GPU and TPU targets runs without one; not part of `make test`: 7 GB of tools
-	tools/gpu-env > /dev/null
+	tools/venv gpu > /dev/null
 	$(PY) -m pytest -q tests/gpu
 
 test-node: setup ## the tests that need the whole local cluster

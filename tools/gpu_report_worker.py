@@ -1,4 +1,4 @@
-"""Runs one graph by one runtime on the GPU, in the environment that tools/gpu-env gpu-report makes.
+"""Runs one graph by one runtime on the GPU, in the environment that tools/venv gpu-report makes.
 
 Times hold the copies to and from the device, as a server would pay for them. Power is sampled by NVML while
 one batch follows the other without a pause, so that the joules are those of a device in full use.

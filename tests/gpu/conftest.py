@@ -1,4 +1,4 @@
-"""The environments of tools/gpu-env; what needs one is skipped in a sentence where it was not made."""
+"""The environments of tools/venv gpu; what needs one is skipped in a sentence where it was not made."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def _environment(kind: str) -> str:
     found = subprocess.run(
-        [ROOT / "tools" / "gpu-env", "--check", kind], capture_output=True, text=True, check=False
+        [ROOT / "tools" / "venv", "--check", kind], capture_output=True, text=True, check=False
     )
     if found.returncode:
-        pytest.skip(f"the environment is not there; `tools/gpu-env {kind}` makes it")
+        pytest.skip(f"the environment is not there; `tools/venv {kind}` makes it")
     return found.stdout.strip()
 
 

@@ -33,10 +33,10 @@ SITE = "opt/python/lib/python3.11/site-packages"
 @pytest.fixture(scope="module")
 def python() -> Path:
     found = subprocess.run(
-        [ROOT / "tools" / "gpu-env", "--check", "tpu"], capture_output=True, text=True, check=False
+        [ROOT / "tools" / "venv", "--check", "tpu"], capture_output=True, text=True, check=False
     )
     if found.returncode:
-        pytest.skip("the environment with jax is not there; `tools/gpu-env tpu` makes it")
+        pytest.skip("the environment with jax is not there; `tools/venv tpu` makes it")
     return Path(found.stdout.strip())
 
 

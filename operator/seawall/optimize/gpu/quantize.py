@@ -118,7 +118,7 @@ def modelopt(step: str, source: Graph, samples: Samples, excluded: Sequence[str]
     if python is None:
         raise Refused(
             "CompressionFailed", f"{step} for a GPU needs nvidia-modelopt: install it, or name its"
-            f" interpreter in {GPU} (tools/gpu-env makes one)"
+            f" interpreter in {GPU} (tools/venv gpu makes one)"
         )  # fmt: skip
     folder.mkdir(parents=True)
     calibration = folder.with_name(f"{folder.name}.npz")

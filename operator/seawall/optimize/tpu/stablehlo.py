@@ -203,6 +203,6 @@ def _python() -> Path:
         raise Refused(
             "ConversionFailed",
             f"StableHLO needs jax: install it, or name its interpreter in {TPU}"
-            " (tools/gpu-env tpu makes one)",
+            " (tools/venv tpu makes one)",
         )
     return python
