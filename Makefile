@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 FAST := not apiserver and not node and not stores
 
-.PHONY: help setup programs check test test-apiserver test-stores test-keda test-gateway test-training test-gpu test-node test-models demo demo-down bench crds golden images lock clean
+.PHONY: help setup programs check test test-apiserver test-stores test-keda test-gateway test-training test-gpu test-node test-models demo demo-down bench crds golden images docs audit lock clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -78,6 +78,12 @@ golden: setup ## rewrite the golden files; the review reads the difference
 
 images: setup ## build the operator and triton-cpu images
 	tools/images all
+
+docs: setup ## the documentation site in build/site; a link or an anchor that leads nowhere fails it
+	NO_MKDOCS_2_WARNING=1 "$$(tools/venv docs)" -m mkdocs build --quiet
+
+audit: setup ## known vulnerabilities of everything that is pinned; needs an advisory service
+	tools/audit
 
 lock: ## pin versions and hashes again
 	tools/lock
