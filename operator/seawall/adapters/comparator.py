@@ -61,7 +61,7 @@ class Order:
 def read_order(text: str | None) -> Order:
     try:
         return Order(**json.loads(text or ""))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise BadOrder(f"SEAWALL_COMPARATOR must hold the order as JSON: {error}") from error
 
 

@@ -127,7 +127,7 @@ def _fetch_trouble(pod: str, ended: Mapping[str, Any]) -> Trouble:
     try:
         told = json.loads(text.splitlines()[-1])
         reason, message = str(told["reason"]), str(told["message"])
-    except (ValueError, KeyError, TypeError, IndexError):
+    except (ValueError, KeyError, TypeError, IndexError, RecursionError):
         reason, message = "FetchFailed", text or f"exit code {ended.get('exitCode')}"
     if reason not in FETCH_REASONS:
         reason, message = "FetchFailed", f"{reason}: {message}"

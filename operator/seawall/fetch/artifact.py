@@ -63,7 +63,7 @@ def read_manifest(content: bytes) -> Published:
             raise ValueError("its subjects are not the files of a model")
         if not isinstance(raw["predicate"]["layout"]["kind"], str):
             raise TypeError("layout.kind is no text")
-    except (KeyError, TypeError, AttributeError, FetchProblem) as error:
+    except (KeyError, TypeError, AttributeError, RecursionError, FetchProblem) as error:
         raise ValueError(f"the manifest is not as a build writes it: {error!r}") from error
     return Published(hashlib.sha256(content).hexdigest(), files, raw["predicate"])
 

@@ -58,11 +58,17 @@ class _Hub:
         url: str | None = f"{base}/{quote(path)}?recursive=true" if path else f"{base}?recursive=true"
         while url is not None:
             with self._web.get(url, self._headers) as response:
-                entries = json.loads(small_body(response, url))
+                entries = _entries(small_body(response, url), url)
                 link = _NEXT.search(response.headers.get("Link") or "")
-            for entry in entries:
-                if entry.get("type") == "file":
-                    yield str(entry["path"])
+            yield from entries
             url = link[1] if link else None
             if url is not None and not url.startswith(f"{self._base}/"):
                 raise FetchProblem(Reason.FETCH_FAILED, f"{base} continues its listing on another host")
+
+
+def _entries(body: bytes, url: str) -> list[str]:
+    """The paths of the files in one page of a listing."""
+    try:
+        return [str(entry["path"]) for entry in json.loads(body) if entry["type"] == "file"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise FetchProblem(Reason.FETCH_FAILED, f"{url} answers with no listing of files") from error

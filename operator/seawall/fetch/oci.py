@@ -102,7 +102,7 @@ class Registry:
             _require_digest(content, reference, uri)
         try:
             found = json.loads(content)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise FetchProblem(Reason.FETCH_FAILED, f"{uri}: the manifest is no JSON") from error
         if not isinstance(found, dict):
             raise FetchProblem(Reason.FETCH_FAILED, f"{uri}: the manifest is no object")
@@ -191,8 +191,12 @@ class Registry:
         # The login goes where the registry says: at least over TLS, as Web demands.
         headers = {"Authorization": basic(*login)} if login else {}
         with self._web.get(url, headers) as response:
-            told = json.loads(small_body(response, url))
-        token = told.get("token") or told.get("access_token")
+            body = small_body(response, url)
+        try:
+            told = json.loads(body)
+            token = told.get("token") or told.get("access_token")
+        except (ValueError, AttributeError, RecursionError):
+            token = None
         if not isinstance(token, str):
             raise FetchProblem(Reason.CREDENTIALS_REFUSED, f"{urlsplit(url).netloc} gives no token")
         return f"Bearer {token}"
@@ -210,9 +214,9 @@ class Registry:
             return None
         try:
             entry = json.loads(text)["auths"][self.host]
-        except (ValueError, KeyError, TypeError):
+            user, password = entry.get("username"), entry.get("password")
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
-        user, password = entry.get("username"), entry.get("password")
         return (user, password) if user and password else None
 
 

@@ -27,7 +27,7 @@ def require_signature(content: bytes, envelope: bytes | None, public_keys: Seque
         # The key id is a hint that the signer chose: every signature is tried with every key.
         raw["signatures"] = [{"sig": s["sig"], "keyid": str(i)} for i, s in enumerate(raw["signatures"])]
         trusted = _signed(raw, content, keys)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _invalid(f"the envelope cannot be read: {error!r}") from error
     if not trusted:
         raise _invalid("none of its signatures was made with a key that the operator trusts")

@@ -128,6 +128,6 @@ class Stages:
         try:
             record = json.loads((entry / RECORD).read_bytes())
             whole = record["files"] == _files(entry) and isinstance(record["detail"], dict)
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
         return record if whole else None

@@ -33,7 +33,7 @@ def build_named(kind: Kind, manifest: Mapping[str, Any]) -> str:
 def _build_of(inputs: str) -> str:
     try:
         return str(json.loads(inputs)["platform"]["artifact"]["build"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return ""
 
 

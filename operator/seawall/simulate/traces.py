@@ -21,6 +21,8 @@ import numpy as np
 from seawall.simulate.kernel import Floats
 
 MINUTE = 60.0
+LONGEST_SECONDS = 366 * 86400.0
+"""One count is kept for each second."""
 _FRACTION = re.compile(r"(\.\d{6})\d+")
 
 
@@ -116,6 +118,8 @@ def _timestamps(name: str, body: Sequence[tuple[int, list[str]]], place: int) ->
     times -= times[0]
     if times[-1] <= 0:
         raise TraceError(f"{name}: all requests have the same time")
+    if times[-1] > LONGEST_SECONDS:
+        raise TraceError(f"{name}: the requests lie {times[-1]:.3g} s apart; a year is the most")
     counts = np.bincount(times.astype(np.int64)).astype(np.float64)
     return Trace(name, counts, 1.0, times)
 
@@ -167,7 +171,7 @@ def _in_sequence(name: str, number: int, index: float, expected: int) -> None:
 def _number(name: str, number: int, text: object, what: str) -> float:
     try:
         value = math.nan if isinstance(text, bool) else float(text)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         value = math.nan
     if not math.isfinite(value):
         raise TraceError(f"{name}: line {number}: {what} {text!r} is no number")
@@ -208,7 +212,7 @@ def _faro(name: str, lines: Sequence[str], series: str | None) -> Trace:
 def _json(name: str, number: int, line: str) -> dict[str, Any]:
     try:
         row = json.loads(line)
-    except ValueError as problem:
+    except (ValueError, RecursionError) as problem:
         raise TraceError(f"{name}: line {number}: no JSON: {problem}") from None
     if not isinstance(row, dict) or not isinstance(row.get("counts"), dict) or not row["counts"]:
         raise TraceError(f"{name}: line {number}: an object with 'ts' and 'counts' is needed")

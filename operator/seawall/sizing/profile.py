@@ -186,12 +186,12 @@ def _number(document: Mapping[str, Any], name: str, default: float | None) -> fl
     value = document.get(name, default)
     if value is None:
         raise ProfileError(f"{name} is missing")
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:  # noqa: PLR0124
         raise ProfileError(f"{name} is {value!r}, not a number")
     if value < 0:
-        raise ProfileError(f"{name} is {value:g}, below 0")
+        raise ProfileError(f"{name} is {value!r:.40}, below 0")
     if value > LONGEST_MS:
-        raise ProfileError(f"{name} is {value:g}, beyond anything a pod could take")
+        raise ProfileError(f"{name} is {value!r:.40}, beyond anything a pod could take")
     return float(value)
 
 

@@ -99,11 +99,18 @@ def _members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
     return members
 
 
+def _json(content: bytes, name: str) -> Any:
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise Refused("InvalidModel", f"{name} is no JSON: {error}") from error
+
+
 def _copied(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, name: str, copy: zipfile.ZipFile) -> None:
     if name in (MODEL, WEIGHTS, CONSTANTS):
         if entry.file_size > MAX_JSON:
             raise Refused("InvalidModel", f"{name} has {entry.file_size} bytes; {MAX_JSON} are the most")
-        raw = json.loads(archive.read(entry))
+        raw = _json(archive.read(entry), name)
         content = _program(raw) if name == MODEL else _payload(raw)
         copy.writestr(f"model/{name}", json.dumps(content))
         return

@@ -120,7 +120,7 @@ def read_result(output: Path) -> dict[str, Any]:
         text = source.read(MAX_RESULT)
     try:
         raw = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Refused("TrainingFailed", f"the recipe's {RESULT_FILE} is no JSON: {error}") from error
     if not isinstance(raw, dict):
         raise Refused("TrainingFailed", f"the recipe's {RESULT_FILE} is no JSON object")
