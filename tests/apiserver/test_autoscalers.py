@@ -7,6 +7,7 @@ import json
 import subprocess
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,10 @@ from seawall.adapters.discovery import Served, discover
 from seawall.desired import names
 from seawall.desired.canonical import covers
 from seawall.desired.hpa import build_hpa
-from seawall.desired.monitoring import build_pod_monitor, build_prometheus_rule
+from seawall.desired.monitoring import Promise, build_pod_monitor, build_prometheus_rule
 from seawall.desired.names import Owner
 from seawall.desired.scaledobject import build_scaled_object
+from support.chart import HELM, rendered
 
 pytestmark = pytest.mark.apiserver
 EXAMPLES = ROOT / "examples/prometheus"
@@ -156,23 +158,48 @@ def test_the_prometheus_operator_takes_monitors_and_rules_and_keeps_them(
     cluster: Cluster, definitions: Served, owner: Owner, availability: str | None
 ) -> None:
     steady(cluster, build_pod_monitor(owner))
-    steady(cluster, build_prometheus_rule(owner, 0.02, availability))
+    steady(cluster, build_prometheus_rule(owner, Promise(0.02, availability)))
 
 
 def test_rules_follow_the_slo_and_leave_none_behind(
     cluster: Cluster, definitions: Served, owner: Owner
 ) -> None:
-    with_availability = applied(cluster, build_prometheus_rule(owner, 0.02, "99.9%"))
-    without = steady(cluster, build_prometheus_rule(owner, 0.05, None))
-    before, after = (len(live["spec"]["groups"][0]["rules"]) for live in (with_availability, without))
-    assert after == before - 1
+    promise = Promise(0.02, "99.9%")
+    with_availability = applied(cluster, build_prometheus_rule(owner, promise))
+    without = steady(
+        cluster, build_prometheus_rule(owner, replace(promise, slo_seconds=0.05, availability=None))
+    )
+    assert (objectives(with_availability), objectives(without)) == ({"latency", "availability"}, {"latency"})
+    of_a_day = steady(
+        cluster, build_prometheus_rule(owner, replace(promise, slo_seconds=0.05, window_days=1))
+    )
+    name = f"seawall-{owner.name}"
+    assert [group["name"] for group in of_a_day["spec"]["groups"]] == [name, f"{name}-budget"]
     assert "19([.]0)?" not in str(without["spec"])
+
+
+def objectives(live: dict[str, Any]) -> set[str]:
+    rules = [rule for group in live["spec"]["groups"] for rule in group["rules"]]
+    return {rule["labels"]["objective"] for rule in rules if "objective" in rule.get("labels", {})}
+
+
+@pytest.mark.skipif(HELM is None, reason="helm is not built yet")
+def test_the_prometheus_operator_takes_what_the_chart_makes_for_it(
+    cluster: Cluster, definitions: Served, namespace: str
+) -> None:
+    asked = {"prometheus.podMonitor.enabled": "true", "prometheus.rules.enabled": "true"}
+    kinds = ("PodMonitor", "PrometheusRule")
+    made = [each for each in rendered(asked) if each["kind"] in kinds]
+    assert {each["kind"] for each in made} == set(kinds)
+    for each in made:
+        each["metadata"]["namespace"] = namespace
+        steady(cluster, each)
 
 
 def test_the_prometheus_operator_takes_the_example(
     cluster: Cluster, definitions: Served, namespace: str
 ) -> None:
-    made = yaml.safe_load((EXAMPLES / "operator.yaml").read_text())
+    made, *_ = yaml.safe_load_all((EXAMPLES / "operator.yaml").read_text())
     made["metadata"]["namespace"] = namespace
     steady(cluster, made)
 

@@ -258,6 +258,14 @@ async def test_an_unused_build_is_marked_then_removed_and_the_shared_objects_fol
     await scene.reconcile(key)
     scene.told()
     assert objects(scene, "ModelBuild")[0]["status"]["unusedSince"] == "2026-01-01T00:00:00Z"
+    name = build_key(scene).name
+    told = {
+        s.labels["modelbuild"]
+        for f in scene.telemetry.registry.collect()
+        for s in f.samples
+        if s.name == "seawall_build_phase"
+    }
+    assert name not in told, "nobody is to be called for it"
     scene.clock.moment = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=8)
     await scene.reconcile(key)
     assert objects(scene, "ModelBuild") == []
@@ -301,11 +309,17 @@ async def test_builds_are_counted_by_phase(scene: Scene) -> None:
     def count(phase: str) -> float | None:
         return scene.telemetry.registry.get_sample_value("seawall_builds", {"phase": phase})
 
+    def told(key: Key, phase: str) -> float | None:
+        labels = {"namespace": "ns", "modelbuild": key.name, "phase": phase}
+        return scene.telemetry.registry.get_sample_value("seawall_build_phase", labels)
+
     key = await started(scene)
     assert (count("Pending"), count("Succeeded")) == (1, 0)
+    assert (told(key, "Pending"), told(key, "Succeeded")) == (1, None)
     scene.store.forget(BUILD, "ns", key.name, None)
     await scene.reconcile(key)
     assert count("Pending") == 0
+    assert told(key, "Pending") is None
 
 
 def test_events_find_the_build_and_the_services_that_wait_for_it() -> None:

@@ -400,9 +400,14 @@ async def test_the_figures_of_a_service_are_exported_while_it_exists(scene: Scen
     await scene.reconcile(KEY)
     assert value("seawall_slo_target_seconds") == 0.05
     assert value("seawall_desired_replicas") == 1
+    assert value("seawall_condition") == 0, "Ready comes first, and no pod has started"
+    assert value("seawall_rollout_phase") == 1
+    assert value("seawall_rollout_progress_timestamp_seconds") is not None
     scene.store.forget(SERVICE, "ns", "digits", None)
     await scene.reconcile(KEY)
     assert value("seawall_slo_target_seconds") is None
+    assert value("seawall_condition") is None
+    assert value("seawall_rollout_progress_timestamp_seconds") is None
 
 
 def test_every_kind_that_a_plan_may_write_is_watched() -> None:

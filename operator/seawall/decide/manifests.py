@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from seawall.decide.acceptance import Accepted
 from seawall.decide.actuator import Actuator
@@ -54,12 +54,11 @@ class Making:
             return ()  # refused from the first day: nothing exists, nothing is made
         made = [
             stamped(build_service_account(owner.namespace)),
-            stamped(build_network_policy(owner.namespace)),
+            stamped(build_network_policy(owner.namespace, self.observed.platform.reach)),
         ]
         made += [m for name in sorted(step.keep) if (m := self._deployment(name)) is not None]
         made.append(build_disruption_budget(owner, self._size()))
-        made.append(build_headless_service(owner, step.serving))
-        made.append(build_service(owner, step.serving))
+        made += self.services()
         if self.routed:
             made.append(build_candidate_service(owner, step.trial or step.serving))
         made += self.comparator
@@ -68,10 +67,17 @@ class Making:
             made.append(autoscaler)
         return (*made, *self._monitors())
 
+    def services(self) -> list[Manifest]:
+        """That clients know."""
+        step = self.step
+        makers = (build_headless_service, build_service)
+        return [make(self.owner, step.serving, both=step.both) for make in makers]
+
     def scales(self) -> tuple[Scale, ...]:
         """Counts that are ours to say, of the Deployments that shall exist."""
-        state = self.step.state
-        found = []
+        state, found = self.step.state, []
+        if self.step.pods is not None:
+            state = replace(state, pods=self.step.pods)
         for name in sorted({state.stable, state.candidate} & self.step.keep, key=str):
             if name is None or not (name in self.existing or self._is_wanted(name)):
                 continue
@@ -138,12 +144,14 @@ class Making:
         floor = self.step.state.floor or 0
         return autoscaler(
             self.owner, stable, spec, actuator, self.observed.capabilities, metadata, floor,
-            pinned=self.counts.pinned(self.step.state),
+            pinned=self.counts.left_over(self.step.state),
         )  # fmt: skip
 
     def _monitors(self) -> list[Manifest]:
         spec = self.accepted.spec
-        return monitors(self.owner, spec, self.observed.capabilities) if spec is not None else []
+        if spec is None:
+            return []
+        return monitors(self.owner, spec, self.observed.capabilities, self.observed.platform.runbook)
 
 
 def _typed(manifest: Manifest) -> Manifest:

@@ -57,14 +57,14 @@ def render(
         deployment = {**deployment, "spec": {"replicas": count, **deployment["spec"]}}
     scaler = autoscaler(owner, inputs.revision, spec, actuator, capabilities, service.metadata)
     return [
-        *build_shared(owner.namespace),
+        *build_shared(owner.namespace, platform.reach),
         deployment,
         build_service(owner, inputs.revision),
         build_headless_service(owner, inputs.revision),
         *_routes(owner, spec, inputs.revision),
         build_disruption_budget(owner, count),
         *([scaler] if scaler is not None else []),
-        *monitors(owner, spec, capabilities),
+        *monitors(owner, spec, capabilities, platform.runbook),
     ]
 
 

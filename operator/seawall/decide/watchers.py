@@ -8,9 +8,11 @@ from typing import Any
 from seawall.api.units import parse_duration
 from seawall.api.v1alpha1 import InferenceServiceSpec
 from seawall.decide.actuator import Actuator, behavior_of, bounds_of
+from seawall.decide.arms import WINDOW
+from seawall.decide.rollout_plan import RolloutPlan, ShadowStep, WeightStep, plan_of
 from seawall.decide.types import Capabilities, Manifest
 from seawall.desired.hpa import build_hpa
-from seawall.desired.monitoring import build_pod_monitor, build_prometheus_rule
+from seawall.desired.monitoring import Promise, build_pod_monitor, build_prometheus_rule
 from seawall.desired.names import Owner
 from seawall.desired.scaledobject import build_scaled_object
 
@@ -18,6 +20,8 @@ AUTOSCALERS = frozenset({"HorizontalPodAutoscaler", "ScaledObject"})
 MONITORS = frozenset({"PodMonitor", "PrometheusRule"})
 WATCHERS = AUTOSCALERS | MONITORS
 """Kinds that nothing waits for: a rollout goes on without them."""
+MARGIN_SECONDS = 300.0
+"""For what a step does besides waiting."""
 
 
 def autoscaler(
@@ -47,9 +51,29 @@ def autoscaler(
     return None
 
 
-def monitors(owner: Owner, spec: InferenceServiceSpec, capabilities: Capabilities) -> list[Manifest]:
-    """For the Prometheus operator, where there is one."""
+def monitors(
+    owner: Owner, spec: InferenceServiceSpec, capabilities: Capabilities, runbook: str
+) -> list[Manifest]:
+    """For the Prometheus operator, where there is one. `runbook`: where an alert's page is."""
     if not capabilities.prometheus_operator:
         return []
-    rule = build_prometheus_rule(owner, parse_duration(spec.slo.p99), spec.slo.availability)
-    return [build_pod_monitor(owner), rule]
+    promise = Promise(
+        slo_seconds=parse_duration(spec.slo.p99),
+        availability=spec.slo.availability,
+        window_days=parse_duration(spec.slo.window or WINDOW) / 86400,
+        patience_seconds=patience(plan_of(spec, 1)),
+        runbook=runbook,
+    )
+    return [build_pod_monitor(owner), build_prometheus_rule(owner, promise)]
+
+
+def patience(plan: RolloutPlan) -> float:
+    """How long a rollout may stay where it is and be well: its longest step, and what is waited for in it."""
+    waits = [plan.progress_seconds]
+    for step in plan.steps:
+        if isinstance(step, WeightStep):
+            waits.append(step.max_seconds)
+        elif isinstance(step, ShadowStep):
+            waits.append(step.duration_seconds)
+    holds = plan.policy.no_data_seconds + plan.policy.provider_down_seconds
+    return max(waits) + plan.warmup_seconds + holds + MARGIN_SECONDS

@@ -6,27 +6,22 @@ The group of rules is one of plain Prometheus as well.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from decimal import Decimal
+from dataclasses import dataclass
 from typing import Any
 
 from seawall.desired import names
+from seawall.desired.alerts import RUNBOOK, burning, objectives, selected, stuck
+from seawall.desired.burn import DAYS, pairs
 from seawall.desired.canonical import stamped
 from seawall.desired.names import Owner
 from seawall.desired.triton import HISTOGRAM
 
 API_VERSION = "monitoring.coreos.com/v1"
 SCRAPE_SECONDS = 5
-LATENCY_BUDGET = Decimal("0.01")
-"""Share of the requests that may be late: the objective is a p99."""
-FAST_BURN = Decimal("14.4")
-"""Times the allowed rate: an hour of it takes a fiftieth of thirty days' budget."""
-ALL_BAD = Decimal("0.9")
-"""No share of bad requests reaches many times a budget that is large: this one is always worth a call."""
-ENOUGH_REQUESTS = 100
-"""In an hour; of fewer, a share says little."""
-BUSY_RPS = 10
-"""Requests per second from which on a minute's p99 must be there."""
+BUDGET_SECONDS = 60
+"""Between two looks at the budget; the long windows are sums over what these have recorded."""
+DAYS_SECONDS = 240
+"""As seldom as Prometheus still finds the newest figure: it looks back five minutes."""
 BY = "namespace, inferenceservice, revision"
 
 
@@ -61,27 +56,50 @@ def build_pod_monitor(owner: Owner) -> dict[str, Any]:
     )
 
 
-def build_prometheus_rule(owner: Owner, slo_seconds: float, availability: str | None) -> dict[str, Any]:
-    """Recording rules for dashboards, and two alerts. The operator itself reads none of them."""
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """What the rules of a service depend on."""
+
+    slo_seconds: float
+    availability: str | None = None
+    window_days: float = 30.0
+    patience_seconds: float = 3600.0
+    """how long one step of its rollouts may take"""
+    runbook: str = RUNBOOK
+
+
+def build_prometheus_rule(owner: Owner, promise: Promise) -> dict[str, Any]:
+    """Recording rules for dashboards, and alerts. The operator itself reads none of them."""
     return stamped(
         {
             "apiVersion": API_VERSION,
             "kind": "PrometheusRule",
             "metadata": names.metadata(owner, owner.name, names.child_labels(owner)),
-            "spec": {"groups": rule_groups(owner, slo_seconds, availability)},
+            "spec": {"groups": rule_groups(owner, promise)},
         }
     )
 
 
-def rule_groups(owner: Owner, slo_seconds: float, availability: str | None) -> list[dict[str, Any]]:
+def rule_groups(owner: Owner, promise: Promise) -> list[dict[str, Any]]:
     """As Prometheus' own rule files have them too."""
-    rules = [*_recorded(owner, slo_seconds), *_alerts(owner, availability)]
-    return [{"name": f"seawall-{owner.name}", "interval": "15s", "rules": rules}]
+    name = f"seawall-{owner.name}"
+    groups = [
+        {"name": name, "interval": "15s", "rules": _named(_recorded(owner, promise.slo_seconds))},
+        {"name": f"{name}-budget", "interval": f"{BUDGET_SECONDS}s", "rules": _budget(owner, promise)},
+    ]
+    if days := _days(owner, promise):
+        groups.append({"name": f"{name}-days", "interval": f"{DAYS_SECONDS}s", "rules": days})
+    return groups
 
 
-def _recorded(owner: Owner, slo_seconds: float) -> list[dict[str, Any]]:
+def _named(records: dict[str, str]) -> list[dict[str, Any]]:
+    return [{"record": name, "expr": expr} for name, expr in records.items()]
+
+
+def _recorded(owner: Owner, slo_seconds: float) -> dict[str, str]:
+    """Of each revision, at the moment."""
     buckets = _rate(owner, f"{HISTOGRAM}_bucket", "1m", by=f"{BY}, le")
-    records = {
+    return {
         "seawall:rps:15s": _offered(owner, "15s"),
         "seawall:rps:60s": _offered(owner, "1m"),
         "seawall:p99_seconds": f"histogram_quantile(0.99, {buckets}) / 1000",
@@ -91,13 +109,63 @@ def _recorded(owner: Owner, slo_seconds: float) -> list[dict[str, Any]]:
             f"{_rate(owner, 'nv_inference_count', '1m')} / {_rate(owner, 'nv_inference_exec_count', '1m')}"
         ),
     }
-    for window in ("5m", "1h"):
-        records[f"seawall:good_ratio:{window}"] = _service_good(owner, slo_seconds, window)
-        records[f"seawall:failed_ratio:{window}"] = (
-            f"{_service(_failed(owner, window))} / {_service(_offered(owner, window))}"
-        )
-    records["seawall:requests:1h"] = f"3600 * {_service(_offered(owner, '1h'))}"
-    return [{"record": name, "expr": expr} for name, expr in records.items()]
+
+
+def _budget(owner: Owner, promise: Promise) -> list[dict[str, Any]]:
+    """Of the service: what the last five minutes were, what follows for the last hours, and the calls."""
+    of, slo = selected(owner), promise.slo_seconds
+    # Of the revisions that have the edge of this SLO: one from before it was changed has not.
+    measured = f"({_offered(owner, '5m')} and {_in_time(owner, slo, '5m')})"
+    records = {
+        "seawall:rps:5m": _service(_offered(owner, "5m")),
+        "seawall:failed_rps:5m": _service(_failed(owner, "5m")),
+        "seawall:measured_rps:5m": _service(measured),
+        "seawall:good_rps:5m": _service(_good(owner, slo, "5m")),
+        "seawall:good_ratio:5m": f"seawall:good_rps:5m{of} / seawall:measured_rps:5m{of}",
+        "seawall:failed_ratio:5m": f"seawall:failed_rps:5m{of} / seawall:rps:5m{of}",
+    }
+    used = {window for pair in pairs(promise.window_days) for window in (pair.short, pair.long)} - DAYS
+    for window in sorted(used - {"5m"} | {"1h"}, key=_minutes):
+        records |= _over(of, window, promise, counted=window in ("1h", "6h"))
+    alerts = _burning(of, promise, "critical")
+    return [*_named(records), *alerts, stuck(of, promise.patience_seconds, promise.runbook)]
+
+
+def _days(owner: Owner, promise: Promise) -> list[dict[str, Any]]:
+    """The days, and the tickets."""
+    of = selected(owner)
+    records: dict[str, str] = {}
+    for pair in pairs(promise.window_days):
+        if pair.long in DAYS:
+            records |= _over(of, pair.long, promise, counted=True)
+    return [*_named(records), *_burning(of, promise, "warning")]
+
+
+def _over(of: str, window: str, promise: Promise, *, counted: bool) -> dict[str, str]:
+    """Sums over rates that were recorded at even times: each request counts once, whenever it came."""
+
+    def summed(record: str) -> str:
+        return f"sum_over_time(seawall:{record}:5m{of}[{window}])"
+
+    records = {f"seawall:good_ratio:{window}": f"{summed('good_rps')} / {summed('measured_rps')}"}
+    if promise.availability is not None or window == "1h":
+        records[f"seawall:failed_ratio:{window}"] = f"{summed('failed_rps')} / {summed('rps')}"
+    if counted:
+        records[f"seawall:requests:{window}"] = f"{BUDGET_SECONDS} * {summed('rps')}"
+    return records
+
+
+def _burning(of: str, promise: Promise, severity: str) -> list[dict[str, Any]]:
+    found = [pair for pair in pairs(promise.window_days) if pair.severity == severity]
+    if not found:
+        return []
+    return [
+        burning(of, objective, found, promise.runbook) for objective in objectives(of, promise.availability)
+    ]
+
+
+def _minutes(window: str) -> int:
+    return int(window[:-1]) * {"m": 1, "h": 60}[window[-1]]
 
 
 def _of(owner: Owner) -> str:
@@ -132,64 +200,6 @@ def _good(owner: Owner, slo_seconds: float, window: str) -> str:
     return f"clamp_min({_in_time(owner, slo_seconds, window)} - {_failed(owner, window)}, 0)"
 
 
-def _service_good(owner: Owner, slo_seconds: float, window: str) -> str:
-    """Of the revisions that have the edge of this SLO: one from before it was changed has not."""
-    measured = f"({_offered(owner, window)} and {_in_time(owner, slo_seconds, window)})"
-    return f"{_service(_good(owner, slo_seconds, window))} / {_service(measured)}"
-
-
 def _service(expr: str) -> str:
     """The promise is the service's: a candidate with a hundredth of its requests burns a hundredth."""
     return f"sum without (revision) ({expr})"
-
-
-def _alerts(owner: Owner, availability: str | None) -> list[dict[str, Any]]:
-    of = f'{{namespace="{owner.namespace}",inferenceservice="{owner.name}"}}'
-    alerts = [_burning("latency", of, lambda window: f"1 - seawall:good_ratio:{window}{of}", LATENCY_BUDGET)]
-    if availability is not None:
-        allowed = 1 - Decimal(availability.removesuffix("%")) / 100
-        alerts.append(
-            _burning("availability", of, lambda window: f"seawall:failed_ratio:{window}{of}", allowed)
-        )
-    return [*alerts, _unmeasured(of)]
-
-
-def _burning(objective: str, of: str, bad: Callable[[str], str], allowed: Decimal) -> dict[str, Any]:
-    """Over the hour, so that it matters; over five minutes, so that it ends when the trouble does."""
-    most = _plain(min(FAST_BURN * allowed, ALL_BAD))
-    burning = " and ".join(f"({bad(window)} > {most})" for window in ("1h", "5m"))
-    return {
-        "alert": "SeawallErrorBudgetBurning",
-        "expr": f"{burning} and (seawall:requests:1h{of} >= {ENOUGH_REQUESTS})",
-        "for": "2m",
-        "labels": {"severity": "critical", "objective": objective},
-        "annotations": {
-            "summary": "{{ $labels.namespace }}/{{ $labels.inferenceservice }} spends its "
-            + f"{objective} budget many times too fast",
-            "description": "{{ $value | humanizePercentage }} of the last hour's requests were bad; "
-            + f"{_plain(100 * allowed)}% may be.",
-        },
-    }
-
-
-def _unmeasured(of: str) -> dict[str, Any]:
-    """Pods are ready and not known to be idle, and yet there is no p99."""
-    on = f"on ({BY})"
-    return {
-        "alert": "SeawallLatencyUnmeasured",
-        "expr": (
-            f"(seawall_ready_replicas{of} > 0) unless {on} seawall_p99_seconds{of}"
-            f" unless {on} (seawall:rps:60s{of} < {BUSY_RPS})"
-        ),
-        "for": "10m",
-        "labels": {"severity": "warning"},
-        "annotations": {
-            "summary": "{{ $labels.namespace }}/{{ $labels.inferenceservice }} has no p99 latency",
-            "description": "Revision {{ $labels.revision }} is not scaled on its latency: its count is held. "
-            "The condition LatencyMetricAvailable says why.",
-        },
-    }
-
-
-def _plain(number: Decimal) -> str:
-    return f"{number.normalize():f}"
