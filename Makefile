@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 FAST := not apiserver and not node and not stores
 
-.PHONY: help setup programs check test test-apiserver test-stores test-keda test-gateway test-training test-gpu test-node test-models demo demo-down bench crds golden images docs audit lock clean
+.PHONY: help setup programs check test test-apiserver test-stores test-keda test-gateway test-training test-gpu test-node test-models demo demo-down bench crds golden dashboards pictures images docs audit lock clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -75,6 +75,12 @@ crds: setup ## write the CustomResourceDefinitions and what is generated from th
 
 golden: setup ## rewrite the golden files; the review reads the difference
 	$(PY) tests/golden/regenerate.py
+
+dashboards: setup ## write Grafana's dashboards from their code
+	PYTHONPATH=tools $(PY) -m dashboards write
+
+pictures: setup programs ## draw the pictures of docs/grafana.md; about ten minutes, installs Chromium
+	tools/pictures
 
 images: setup ## build the operator and triton-cpu images
 	tools/images all
