@@ -48,7 +48,9 @@ BROKEN = {
     "spec": READY["spec"],
     "status": {
         "observedGeneration": 2,
-        "conditions": [{"type": "Ready", "status": "False", "reason": "DigestMismatch"}],
+        "conditions": [
+            {"type": "Ready", "status": "False", "reason": "DigestMismatch", "message": "is not 9f86"}
+        ],
         "rollout": {
             "id": "2-deadbeef",
             "lastRejected": {"revision": "deadbeef", "reason": "DigestMismatch", "message": "is not 9f86"},
@@ -121,6 +123,7 @@ WATCHED = {
     "previousRevision": "0a1b2c3d", "hold": None,
 }  # fmt: skip
 SERVICES = {s["metadata"]["name"]: s for s in (READY, BROKEN, FRESH, BEHIND)}
+UNSEEN = "the operator has not looked at {} yet"
 BASE = "/apis/serving.seawall.dev/v1alpha1"
 
 
@@ -145,6 +148,13 @@ class Api(http.server.BaseHTTPRequestHandler):
             return self._send(200, shown.pop(0) if len(shown) > 1 else shown[0])
         if path == f"{BASE}/namespaces/compressed/modelbuilds/digits-int4-bbbb":
             return self._send(200, BUILDING)
+        if path == f"{BASE}/acceleratorclasses":
+            cost = {"perHour": "0.71", "currency": "USD"}
+            classes = [
+                {"metadata": {"name": "cpu"}, "spec": {"cost": cost}},
+                {"metadata": {"name": "b"}, "spec": {}},
+            ]
+            return self._send(200, {"metadata": {}, "items": classes})
         if name in SERVICES:
             return self._send(200, SERVICES[name])
         if "forbidden" in path:
@@ -208,22 +218,36 @@ def seawall(capsys, *words):
 
 def test_table_of_a_namespace(api, capsys):
     code, out, err = seawall(capsys, "status")
-    assert (code, err) == (0, "")
+    assert (code, err) == (1, "")
     lines = [line.split() for line in out.splitlines()]
-    assert " ".join(lines[0]) == "NAME MODEL ACCEL SLO P99 ATTAINED REPLICAS REVISION READY REASON"
+    assert " ".join(lines[0]) == "NAME MODEL ACCEL SLO P99 ATTAINED REPLICAS REVISION READY REASON WHY"
     uri = "https://models.example/digits.onnx"
-    assert lines[1:] == [
-        ["behind", uri, "cpu", "20ms", "14ms", "99.93%", "2/2", "0a1b2c3d", "True", "SpecNotSeenYet"],
-        ["broken", uri, "cpu", "20ms", "-", "-", "-", "-", "False", "DigestMismatch"],
-        ["digits", uri, "cpu", "20ms", "14ms", "99.93%", "2/2", "0a1b2c3d", "True", "Serving"],
-        ["fresh", uri, "cpu", "20ms", "-", "-", "-", "-", "Unknown", "NotSeenYet"],
+    figures = ["cpu", "20ms", "14ms", "99.93%", "2/2", "0a1b2c3d", "True"]
+    assert lines[1:-2] == [
+        ["broken", uri, "cpu", "20ms", "-", "-", "-", "-", "False", "DigestMismatch", "is", "not", "9f86"],
+        ["behind", uri, *figures, "SpecNotSeenYet", *UNSEEN.format("its latest spec").split()],
+        [
+            "fresh",
+            uri,
+            "cpu",
+            "20ms",
+            "-",
+            "-",
+            "-",
+            "-",
+            "Unknown",
+            "NotSeenYet",
+            *UNSEEN.format("it").split(),
+        ],
+        ["digits", uri, *figures, "Serving"],
     ]
+    assert out.endswith("\n\nservices 4, ready 1, SLO met 0 of 0 measured, rollouts 0, cost 2.84 USD/h\n")
 
 
 def test_all_namespaces_as_json(api, capsys):
     code, out, _ = seawall(capsys, "status", "-A", "--json")
-    assert code == 0
-    assert [s["name"] for s in json.loads(out)] == ["behind", "broken", "digits", "fresh"]
+    assert code == 1
+    assert [s["name"] for s in json.loads(out)] == ["broken", "behind", "fresh", "digits"]
 
 
 def test_one_ready_service_in_full(api, capsys):

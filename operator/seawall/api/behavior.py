@@ -24,14 +24,14 @@ class ScalingPolicy(Model):
 
     type: Literal["Pods", "Percent"] = Field(description="What value counts.")
     value: int = Field(ge=1, le=1_000_000, description="Pods, or percent of the pods there were.")
-    period_seconds: int = Field(ge=1, le=1800, description="Time that the value is for.")
+    period_seconds: int = Field(ge=1, le=1800, description="Time that the value is for, in seconds.")
 
 
 class ScalingRules(Model):
     """One direction."""
 
     stabilization_window_seconds: int | None = Field(
-        None, ge=0, le=3600, description="The safest recommendation of this long counts."
+        None, ge=0, le=3600, description="The safest recommendation of this long counts, in seconds."
     )
     select_policy: Literal["Max", "Min", "Disabled"] | None = Field(
         None, description="Which of the policies counts; Max if absent. Disabled: never in this direction."

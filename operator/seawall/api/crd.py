@@ -72,7 +72,10 @@ SERVICE_SUBRESOURCES = {
 def schema(kind: str) -> Schema:
     """The structural schema of one kind."""
     made = structural(MODELS[kind])
-    made["properties"] |= {"apiVersion": {"type": "string"}, "kind": {"type": "string"}}
+    made["properties"] |= {
+        "apiVersion": {"description": "Group and version of this object.", "type": "string"},
+        "kind": {"description": f"Kind of this object: {kind}.", "type": "string"},
+    }
     made["required"] = ["spec"]
     return made
 

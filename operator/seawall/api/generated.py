@@ -5,13 +5,17 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from seawall.api import catalogue, crd, reference
+from seawall.api import catalogue, crd, editor, reference
+
+DEFINITIONS = ("crds", "charts/seawall/crds", "charts/seawall-crds/files")
+"""Folders of the CustomResourceDefinitions: for kubectl, for Helm's first installation, for its upgrades."""
 
 
 def files() -> dict[str, str]:
     """Path from the repository's root -> content."""
-    made = {f"{folder}/{n}": t for folder in ("crds", "charts/seawall/crds") for n, t in crd.files().items()}
+    made = {f"{folder}/{n}": t for folder in DEFINITIONS for n, t in crd.files().items()}
     made["charts/seawall/files/acceleratorclasses.yaml"] = catalogue.text()
+    made |= {f"{editor.FOLDER}/{name}": text for name, text in editor.files().items()}
     made["docs/api.md"] = reference.markdown()
     return made
 

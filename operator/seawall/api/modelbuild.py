@@ -118,30 +118,32 @@ class ModelBuildSpec(Model):
 class BuildProgress(Model):
     """How far the build is."""
 
-    stage: Word | None = None
-    percent: int | None = None
-    message: Line | None = None
+    stage: Word | None = Field(None, description="Phase at work: prepare, compress or finish.")
+    percent: int | None = Field(None, description="Share of it that is done, in percent.")
+    message: Line | None = Field(None, description="What it is doing, as a sentence.")
 
 
 class AccuracyDrop(Model):
     """Against labels, in points of percent."""
 
-    original: Figure | None = None
-    compressed: Figure | None = None
-    drop: Figure | None = None
-    low: Figure | None = None
-    high: Figure | None = None
+    original: Figure | None = Field(None, description="Accuracy of the model as it came, in percent.")
+    compressed: Figure | None = Field(None, description="Accuracy of the result, in percent.")
+    drop: Figure | None = Field(None, description="What was lost, in points of percent.")
+    low: Figure | None = Field(None, description="Lower bound of the 95 % interval of the loss, in points.")
+    high: Figure | None = Field(None, description="Upper bound of the 95 % interval of the loss, in points.")
 
 
 class BuildAccuracy(Model):
     """What the evaluation data showed."""
 
-    metric: Word | None = None
-    value: Figure | None = None
+    metric: Word | None = Field(
+        None, description="How answers were compared: top1, cosine or relative-error."
+    )
+    value: Figure | None = Field(None, description="What came out, a decimal number.")
     low: Figure | None = Field(None, description="Lower bound of the 95 % interval.")
-    high: Figure | None = None
-    floor: Figure | None = None
-    samples: int | None = None
+    high: Figure | None = Field(None, description="Upper bound of the 95 % interval.")
+    floor: Figure | None = Field(None, description="Bound that the value had to keep, a decimal number.")
+    samples: int | None = Field(None, description="Samples that were compared.")
     source: Word | None = Field(None, description="evaluation, calibration or generated.")
     drop: AccuracyDrop | None = None
 
@@ -149,75 +151,105 @@ class BuildAccuracy(Model):
 class BatchProfile(Model):
     """Service time of one batch size."""
 
-    size: int
-    mean_ms: Figure | None = None
-    std_ms: Figure | None = None
-    p50_ms: Figure | None = None
-    p99_ms: Figure | None = None
-    original_p50_ms: Figure | None = Field(None, description="Of the model as it came, in the same run.")
-    samples: int | None = None
+    size: int = Field(description="Requests in the batch.")
+    mean_ms: Figure | None = Field(None, description="Mean service time, in milliseconds.")
+    std_ms: Figure | None = Field(
+        None, description="Standard deviation of the service time, in milliseconds."
+    )
+    p50_ms: Figure | None = Field(None, description="Median service time, in milliseconds.")
+    p99_ms: Figure | None = Field(None, description="99th percentile of the service time, in milliseconds.")
+    original_p50_ms: Figure | None = Field(
+        None, description="The median of the model as it came, in the same run, in milliseconds."
+    )
+    samples: int | None = Field(None, description="Batches that were timed.")
 
 
 class ProfilePower(Model):
     """What the device draws."""
 
-    idle_watts: Figure | None = None
-    peak_watts: Figure | None = None
+    idle_watts: Figure | None = Field(None, description="Watts with the model loaded and no request.")
+    peak_watts: Figure | None = Field(None, description="Watts at full load.")
 
 
 class BuildProfile(Model):
     """Measured service times; fractions are decimal strings."""
 
-    accelerator: Word | None = None
-    instances: int | None = None
-    max_batch_size: int | None = None
-    max_queue_delay_ms: Figure | None = None
-    overhead_ms: Figure | None = None
-    cold_start_seconds: Figure | None = None
-    source: Word | None = None
-    batches: list[BatchProfile] | None = Field(None, max_length=32, json_schema_extra=ATOMIC)
+    accelerator: Word | None = Field(None, description="AcceleratorClass that it was measured on.")
+    instances: int | None = Field(None, description="Copies of the model in the device.")
+    max_batch_size: int | None = Field(None, description="Largest batch that was timed.")
+    max_queue_delay_ms: Figure | None = Field(
+        None, description="How long a request waits for company, in milliseconds."
+    )
+    overhead_ms: Figure | None = Field(
+        None, description="What a request costs beside its batch, in milliseconds."
+    )
+    cold_start_seconds: Figure | None = Field(
+        None, description="From a new pod to its first answer, in seconds."
+    )
+    source: Word | None = Field(
+        None,
+        description="What was timed: triton, or onnxruntime where the build pipeline ran the model itself.",
+    )
+    batches: list[BatchProfile] | None = Field(
+        None, description="Service times by batch size.", max_length=32, json_schema_extra=ATOMIC
+    )
     power: ProfilePower | None = None
-    price_per_hour: Figure | None = None
+    price_per_hour: Figure | None = Field(
+        None, description="Price of one device for an hour, a decimal number."
+    )
 
 
 class BuildEnergy(Model):
     """Energy of a thousand requests."""
 
-    joules_per_1k: Figure | None = Field(None, alias="joulesPer1k")
-    original_joules_per_1k: Figure | None = Field(None, alias="originalJoulesPer1k")
-    estimated: bool | None = None
+    joules_per_1k: Figure | None = Field(None, description="Of the result, in joules.", alias="joulesPer1k")
+    original_joules_per_1k: Figure | None = Field(
+        None, description="Of the model as it came, in joules.", alias="originalJoulesPer1k"
+    )
+    estimated: bool | None = Field(
+        None, description="It comes from the watts of the AcceleratorClass, not from a meter."
+    )
 
 
 class BuildResult(Model):
     """What was made, and what is known about it."""
 
-    preset: Word | None = None
+    preset: Word | None = Field(
+        None, description="Preset that was applied; of auto, the one that was chosen."
+    )
     format: Word | None = Field(None, description="onnx, tensorrt, stablehlo or pipeline.")
     sha256: Word | None = Field(None, description="Digest of the original model.")
-    original_bytes: int | None = None
-    compressed_bytes: int | None = None
+    original_bytes: int | None = Field(None, description="Size of the model as it came, in bytes.")
+    compressed_bytes: int | None = Field(None, description="Size of the result, in bytes.")
     compression_ratio: Figure | None = Field(None, description="Original bytes over compressed bytes.")
-    engine_bytes: int | None = None
+    engine_bytes: int | None = Field(None, description="Size of the compiled engine, in bytes.")
     accuracy: BuildAccuracy | None = None
     unproven: bool | None = Field(None, description="No evaluation data could prove the result.")
     profile: BuildProfile | None = None
-    rejected_presets: list[RejectedPreset] | None = Field(None, max_length=32, json_schema_extra=ATOMIC)
+    rejected_presets: list[RejectedPreset] | None = Field(
+        None,
+        description="Presets that were tried and not taken, with the reason.",
+        max_length=32,
+        json_schema_extra=ATOMIC,
+    )
     energy: BuildEnergy | None = None
 
 
 class BuildArtifact(Model):
     """Where the result is served from."""
 
-    uri: Annotated[str, Field(max_length=2048)]
+    uri: Annotated[str, Field(max_length=2048)] = Field(description="Where it lies in the store.")
     digest: Word = Field(description="sha256 of the artefact's manifest.json.")
-    format: Word
+    format: Word = Field(description="What Triton loads: onnx, tensorrt, stablehlo or pipeline.")
 
 
 class ModelBuildStatus(Model):
     """What the operator knows about the build."""
 
     observed_generation: int | None = Field(None, description="Generation of the spec that this is about.")
-    phase: Literal["Pending", "Running", "Succeeded", "Refused", "Failed"] | None = None
+    phase: Literal["Pending", "Running", "Succeeded", "Refused", "Failed"] | None = Field(
+        None, description="How far the build is; Refused and Failed stay so until somebody acts."
+    )
     progress: BuildProgress | None = None
     conditions: list[Condition] | None = Field(
         None,
@@ -226,8 +258,8 @@ class ModelBuildStatus(Model):
         json_schema_extra=KEYED_BY_TYPE,
     )
     attempts: int | None = Field(None, description="Pods that have tried.")
-    started_at: Time | None = None
-    finished_at: Time | None = None
+    started_at: Time | None = Field(None, description="When the first pod started.")
+    finished_at: Time | None = Field(None, description="When it ended.")
     result: BuildResult | None = None
     artifact: BuildArtifact | None = None
     versions: dict[Word, Word] | None = Field(

@@ -15,7 +15,18 @@ INTRODUCTION = r"""<!-- Generated from the models in operator/seawall/api by `ma
 Group `serving.seawall.dev`, version `v1alpha1`. `kubectl explain` shows the same texts. A field marked \* is
 required where its parent is given. Durations are strings with a unit (`20ms`, `1.5s`), numbers with a
 fraction are strings (`"0.99"`), sizes are Kubernetes quantities. The words with which a value is refused
-stand beside each field under Rules. The API server stores no defaults.
+stand beside each field under Rules. The API server stores no defaults. Editors get the same as JSON Schemas
+from the folder `schemas` or from `seawall schema` ([cli.md](cli.md)).
+
+## Versions
+`v1alpha1` is the only version: served, and the one that is stored. Until Seawall 1.0 it may change between minor
+versions, as the changelog says; otherwise a field may be added to it, and none changes its meaning. Whoever reads drops fields that it does not know, so an operator from before a field was
+added acts as if it were absent; it loses nothing of a spec, because it writes none.
+
+A later version will be a second entry of `spec.versions`, served beside this one, with the models of both in
+`operator/seawall/api` and, where a field has moved, a conversion webhook. Such a conversion must bring every
+field there and back; that the models themselves lose none is tested with every example and every case of
+`tests/crd/cases.yaml`. The old version may go when `status.storedVersions` names the new one alone.
 """
 TITLES = {
     "InferenceService": "Namespaced, short name `swi`, categories `seawall` and `ai`.",

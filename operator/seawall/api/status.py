@@ -19,66 +19,77 @@ Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 class Condition(Model):
     """One statement about the service, positive when all is well."""
 
-    type: str
-    status: Literal["True", "False", "Unknown"]
-    reason: str
-    message: str = ""
-    last_transition_time: Time
-    observed_generation: int | None = None
+    type: str = Field(description="What it is about, such as Ready.")
+    status: Literal["True", "False", "Unknown"] = Field(
+        description="True when all is well, False when not, Unknown before anybody could tell."
+    )
+    reason: str = Field(description="The state in one word, from a closed list.")
+    message: str = Field("", description="What is the matter and what to do, as a sentence.")
+    last_transition_time: Time = Field(description="When status last changed.")
+    observed_generation: int | None = Field(None, description="Generation of the spec that this is about.")
 
 
 class RejectedPreset(Model):
     """A preset that was tried and not served."""
 
-    preset: str
-    reason: str
+    preset: str = Field(description="Name of the preset.")
+    reason: str = Field(description="Why it is not served, as a sentence.")
 
 
 class AccuracyStatus(Model):
     """What the evaluation data showed."""
 
-    metric: str | None = None
-    value: str | None = None
+    metric: str | None = Field(None, description="How answers were compared: top1, cosine or relative-error.")
+    value: str | None = Field(None, description="What came out, a decimal number.")
     low: str | None = Field(None, description="Lower confidence bound of the value.")
     high: str | None = Field(None, description="Upper confidence bound of the value.")
-    floor: str | None = None
-    samples: int | None = None
+    floor: str | None = Field(None, description="Bound that the value had to keep, a decimal number.")
+    samples: int | None = Field(None, description="Evaluation samples that were compared.")
 
 
 class ModelStatus(Model):
     """The model as it is served."""
 
-    sha256: str | None = None
-    preset: str | None = None
+    sha256: str | None = Field(None, description="SHA-256 digest of the model as it came.")
+    preset: str | None = Field(
+        None, description="Preset that was applied; none where the model is served as it came."
+    )
     format: str | None = Field(None, description="What Triton loads: onnx, tensorrt, stablehlo or pipeline.")
     build_ref: str | None = Field(None, description="ModelBuild that made it.")
-    original_bytes: int | None = None
-    compressed_bytes: int | None = None
-    compression_ratio: str | None = None
+    original_bytes: int | None = Field(None, description="Size of the model as it came, in bytes.")
+    compressed_bytes: int | None = Field(None, description="Size of what is served, in bytes.")
+    compression_ratio: str | None = Field(
+        None, description="Original size over served size, a decimal number."
+    )
     unproven: bool | None = Field(None, description="No evaluation data could prove the result.")
     accuracy: AccuracyStatus | None = None
-    rejected_presets: list[RejectedPreset] | None = Field(None, max_length=32, json_schema_extra=ATOMIC)
+    rejected_presets: list[RejectedPreset] | None = Field(
+        None,
+        description="Presets that were tried and not served, with the reason.",
+        max_length=32,
+        json_schema_extra=ATOMIC,
+    )
 
 
 class SloDay(Model):
     """Requests of one day in UTC, or of a few from that day on where the window is long."""
 
     day: str = Field(description="Such as 2026-11-21.")
-    total: int
+    total: int = Field(description="Requests that were answered or failed.")
     good: int = Field(description="Answered within the target.")
-    failed: int
+    failed: int = Field(description="Requests that ended in an error.")
 
 
 class SloStatus(Model):
     """The objective and how it is met."""
 
-    target: str | None = None
-    p99: str | None = None
+    target: str | None = Field(None, description="The p99 that was promised, such as 20ms.")
+    p99: str | None = Field(None, description="The p99 of the last minutes, such as 14ms.")
     attainment: str | None = Field(None, description="Share of requests within the target, over the window.")
     error_budget_remaining: str | None = Field(
         None, description="100%: nothing used. Below 0: more was missed than the objective allows."
     )
-    window: str | None = None
+    window: str | None = Field(None, description="Time over which the error budget counts, such as 30d.")
     since: str | None = Field(None, description="First day that counts.")
     source: str | None = Field(None, description="Where it is measured: Gateway, Triton or TritonSummary.")
     days: list[SloDay] | None = Field(
@@ -94,21 +105,25 @@ class ScalingStatus(Model):
 
     mode: str | None = Field(None, description="Who writes the count: Fixed, External, HPA, KEDA or Direct.")
     revision: str | None = Field(None, description="Revision that the figures are of.")
-    desired_replicas: int | None = None
+    desired_replicas: int | None = Field(None, description="Pods that there should be.")
     demand_rps: str | None = Field(None, description="Requests per second that the replicas are for.")
     capacity_rps: str | None = Field(None, description="What one replica carries within the target.")
     load: str | None = Field(None, description="Demand in replicas: the metric slo-load of the autoscalers.")
-    predicted_p99: str | None = Field(None, alias="predictedP99")
-    reason: str | None = None
+    predicted_p99: str | None = Field(
+        None,
+        description="The p99 that this many pods are expected to give, such as 17ms.",
+        alias="predictedP99",
+    )
+    reason: str | None = Field(None, description="What decided the count, in one word.")
     message: str | None = Field(None, description="What the count follows from.")
 
 
 class Held(Model):
     """Why a rollout does not go on."""
 
-    reason: str
-    message: str | None = None
-    since: Time
+    reason: str = Field(description="What it is waiting for, in one word.")
+    message: str | None = Field(None, description="The same as a sentence, with what to do.")
+    since: Time = Field(description="When it began.")
 
 
 class MetricEvidence(Model):
@@ -126,8 +141,10 @@ class MetricEvidence(Model):
         description="Evidence that it is not, in this step; the last step is passed at ln(1 / beta).",
     )
     ratio: str | None = Field(None, description="Share of bad requests, candidate over stable.")
-    candidate_requests: int | None = None
-    stable_requests: int | None = None
+    candidate_requests: int | None = Field(None, description="Requests of the candidate that were counted.")
+    stable_requests: int | None = Field(
+        None, description="Requests of the stable revision that were counted."
+    )
     kept: list[str] | None = Field(
         None, max_length=128, description="Sums that the figures follow from.", json_schema_extra=ATOMIC
     )
@@ -144,6 +161,7 @@ class AnalysisStatus(Model):
     )
     metrics: list[MetricEvidence] | None = Field(
         None,
+        description="One entry for each metric that is judged.",
         max_length=8,
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["metric"]},
     )
@@ -155,32 +173,34 @@ class AnalysisStatus(Model):
 class RejectedRevision(Model):
     """The last revision that did not make it; it stays rejected until it is changed or retried."""
 
-    revision: str
-    reason: str
-    message: str | None = None
+    revision: str = Field(description="Its eight hexadecimal digits.")
+    reason: str = Field(description="Why, in one word.")
+    message: str | None = Field(None, description="Why, as a sentence.")
 
 
 class PastRevision(Model):
     """A revision that served or was rejected."""
 
-    revision: str
-    outcome: str | None = None
-    reason: str | None = None
-    finished_at: Time | None = None
+    revision: str = Field(description="Its eight hexadecimal digits.")
+    outcome: str | None = Field(
+        None, description="What became of it: Installed, Promoted, Rejected or Aborted."
+    )
+    reason: str | None = Field(None, description="Why, in one word.")
+    finished_at: Time | None = Field(None, description="When that was settled.")
 
 
 class RolloutStatus(Model):
     """Which revision serves, which one is on its way, and how far it got."""
 
     id: str | None = Field(None, description="Of the last candidate; commands name it.")
-    phase: str | None = None
+    phase: str | None = Field(None, description="Where the rollout is, such as Stepping, Paused or Watching.")
     step: int | None = Field(
         None, description="Index of the step at hand, from 0; the number of steps: it is being promoted."
     )
     steps: int | None = Field(None, description="Number of steps of the plan.")
     step_started_at: Time | None = Field(None, description="When the step's weight was in force.")
-    stable_revision: str | None = None
-    candidate_revision: str | None = None
+    stable_revision: str | None = Field(None, description="Revision that serves.")
+    candidate_revision: str | None = Field(None, description="Revision on its way; absent while nothing is.")
     previous_revision: str | None = Field(
         None, description="What served before, kept warm until the rollback window ends."
     )
@@ -209,25 +229,37 @@ class RolloutStatus(Model):
     )
     hold: Held | None = Field(None, description="What is waited for; it ends by itself.")
     pause: Held | None = Field(None, description="What a person has to decide, by a command.")
-    last_rejected: RejectedRevision | None = None
-    last_command: str | None = None
-    analysis: AnalysisStatus | None = None
-    history: list[PastRevision] | None = Field(None, max_length=20, json_schema_extra=ATOMIC)
+    last_rejected: RejectedRevision | None = Field(
+        None, description="The last revision that was rejected, and why."
+    )
+    last_command: str | None = Field(None, description="The last command that was acted on.")
+    analysis: AnalysisStatus | None = Field(None, description="What the judge has seen of the candidate.")
+    history: list[PastRevision] | None = Field(
+        None, description="Earlier revisions, the newest first.", max_length=20, json_schema_extra=ATOMIC
+    )
 
 
 class EfficiencyStatus(Model):
     """What a thousand requests cost."""
 
-    cost_per_1k: str | None = Field(None, alias="costPer1k")
-    joules_per_1k: str | None = Field(None, alias="joulesPer1k")
-    estimated: bool | None = None
+    cost_per_1k: str | None = Field(
+        None,
+        description="Price of a thousand requests, in the currency of the AcceleratorClass.",
+        alias="costPer1k",
+    )
+    joules_per_1k: str | None = Field(
+        None, description="Energy of a thousand requests, in joules.", alias="joulesPer1k"
+    )
+    estimated: bool | None = Field(
+        None, description="Energy comes from the watts of the AcceleratorClass, not from a meter."
+    )
 
 
 class Endpoints(Model):
     """Where clients find the model inside the cluster."""
 
-    http: str | None = None
-    grpc: str | None = None
+    http: str | None = Field(None, description="URL for HTTP requests.")
+    grpc: str | None = Field(None, description="Host and port for gRPC.")
 
 
 class InferenceServiceStatus(Model):

@@ -13,8 +13,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from seawall.adapters.kube import KubeCluster
     from seawall.adapters.prometheus import PrometheusMetrics
     from seawall.adapters.scrape import PodMetrics
+    from seawall.metricsapi.scrapes import Scrapes
     from seawall.metricsapi.server import MetricsApi
     from seawall.ports import Cluster
     from seawall.settings import Settings
@@ -115,6 +117,7 @@ async def _run(settings: Settings) -> int:
         metrics=metrics,
         discover=partial(discover, client),
         metrics_api=_metrics_api(settings, cluster),
+        scrapes=_scrapes(settings, cluster),
     )
     operator = Operator(settings, world, telemetry, health)
     operator.on_signals = _on_signals
@@ -152,6 +155,23 @@ def _metrics_api(settings: Settings, cluster: Cluster) -> MetricsApi | None:
         settings.metrics_api_service,
         settings.listen_host,
         settings.metrics_api_port,
+    )
+
+
+def _scrapes(settings: Settings, cluster: KubeCluster) -> Scrapes | None:
+    if not settings.metrics_auth:
+        return None
+    from seawall.adapters.access import KubeAccess  # noqa: PLC0415
+    from seawall.metricsapi.door import Door  # noqa: PLC0415
+    from seawall.metricsapi.scrapes import Scrapes  # noqa: PLC0415
+
+    return Scrapes(
+        cluster,
+        Door(KubeAccess(cluster), asyncio.get_running_loop().time),
+        settings.namespace,
+        settings.metrics_secret,
+        settings.listen_host,
+        settings.metrics_port,
     )
 
 

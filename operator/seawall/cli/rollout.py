@@ -8,6 +8,8 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from seawall.desired.names import COMMAND_ANNOTATION
+
 if TYPE_CHECKING:
     from seawall.decide.rollout_state import RolloutState
 
@@ -20,7 +22,6 @@ VERBS = {
     "abort": "all traffic back to the old revision; also while the new one is watched",
     "retry": "try the rejected revision once more",
 }
-ANNOTATION = "serving.seawall.dev/rollout-command"
 
 
 def add(subparsers: argparse._SubParsersAction[Any]) -> None:
@@ -56,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
             print(line)
         # The seconds make a word that was said before another one.
         word = f"{args.verb}@{service['status']['rollout']['id']}:{int(time.time())}"
-        services.annotate(namespace, args.name, {ANNOTATION: word})
+        services.annotate(namespace, args.name, {COMMAND_ANNOTATION: word})
     except ClusterError as error:
         print(f"seawall rollout: {error}", file=sys.stderr)
         return 2

@@ -9,7 +9,7 @@ from typing import Any
 
 from seawall.desired.names import GROUP
 
-VERSION, PLURAL, BUILDS = "v1alpha1", "inferenceservices", "modelbuilds"
+VERSION, PLURAL, BUILDS, CLASSES = "v1alpha1", "inferenceservices", "modelbuilds", "acceleratorclasses"
 SECONDS = 20
 PAGE = 500
 
@@ -23,16 +23,17 @@ class NotFound(ClusterError):
 
 
 class Services:
-    """InferenceServices of one cluster, as plain dictionaries."""
+    """InferenceServices of one cluster, as plain dictionaries. `seconds`: how long one answer may take."""
 
-    def __init__(self) -> None:
+    def __init__(self, context: str | None = None, seconds: float = SECONDS) -> None:
         from kubernetes import client, config  # noqa: PLC0415
 
         try:
-            self.default_namespace = _connect(config)
+            self.default_namespace = connect(config, context)
         except (config.ConfigException, OSError, ValueError) as error:
             raise ClusterError(f"no usable kubeconfig: {error}") from error
         self._api = client.CustomObjectsApi()
+        self._seconds = seconds
 
     def get(self, namespace: str, name: str) -> dict[str, Any]:
         call = self._api.get_namespaced_custom_object
@@ -67,6 +68,16 @@ class Services:
             return None
         return found
 
+    def prices(self) -> dict[str, tuple[float, str]] | None:
+        """What one device of each class costs for an hour, and the currency; None where nobody may look."""
+        call = self._api.list_cluster_custom_object
+        try:
+            found = self._do("the resource AcceleratorClass", call, GROUP, VERSION, CLASSES)
+        except ClusterError:
+            return None
+        costs = {entry["metadata"]["name"]: entry["spec"].get("cost") for entry in found["items"]}
+        return {n: (float(c["perHour"]), c.get("currency", "")) for n, c in costs.items() if c}
+
     def annotate(self, namespace: str, name: str, annotations: dict[str, str]) -> None:
         self._do(
             f"InferenceService {namespace}/{name}",
@@ -86,7 +97,7 @@ class Services:
         from urllib3.exceptions import HTTPError  # noqa: PLC0415
 
         try:
-            return call(*args, _request_timeout=SECONDS, **kwargs)
+            return call(*args, _request_timeout=self._seconds, **kwargs)
         except ApiException as error:
             if error.status == 404:
                 raise NotFound(f"{what} not found") from error
@@ -95,14 +106,31 @@ class Services:
             raise ClusterError(f"the API server does not answer: {error}") from error
 
 
-def _connect(config: Any) -> str:
+def contexts() -> list[str]:
+    """Names of the kubeconfig's contexts."""
+    from kubernetes import config  # noqa: PLC0415
+
+    try:
+        known, _ = config.list_kube_config_contexts(config_file=_kubeconfig())
+    except (config.ConfigException, OSError, ValueError) as error:
+        raise ClusterError(f"no usable kubeconfig: {error}") from error
+    return sorted(str(one["name"]) for one in known)
+
+
+def _kubeconfig() -> str:
+    return os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
+
+
+def connect(config: Any, context: str | None = None) -> str:
     """Kubeconfig where there is one, else the pod's own account; the namespace that goes with it."""
-    files = os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
-    if not os.environ.get("KUBECONFIG") and not Path(files).exists():
+    files = _kubeconfig()
+    if context is None and not os.environ.get("KUBECONFIG") and not Path(files).exists():
         config.load_incluster_config()
         return "default"
-    config.load_kube_config(config_file=files)
-    _, active = config.list_kube_config_contexts(config_file=files)
+    config.load_kube_config(config_file=files, context=context)
+    known, active = config.list_kube_config_contexts(config_file=files)
+    if context is not None:
+        active = next(known_one for known_one in known if known_one["name"] == context)
     return str(active["context"].get("namespace") or "default")
 
 
