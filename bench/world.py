@@ -90,6 +90,7 @@ class Operator:
             "SEAWALL_LISTEN_HOST": "127.0.0.1",
             "SEAWALL_HEALTH_PORT": str(self.health),
             "SEAWALL_METRICS_PORT": str(self.metrics),
+            "SEAWALL_METRICS_AUTH": "false",
         }
         program = str(Path(sys.executable).parent / "seawall")
         self._daemon = Daemon(

@@ -180,6 +180,34 @@ class MetricsFace(Protocol):
         """Until cancelled. `lookup` and `listing` tell InferenceServices by namespace (and name)."""
 
 
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whose a bearer token is, as the API server knows it."""
+
+    name: str
+    uid: str = ""
+    groups: tuple[str, ...] = ()
+    extra: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+class Access(Protocol):
+    """The API server's word on tokens and rights. Both raise ApiUnavailable, and ApiRejected when the
+    operator itself may not ask."""
+
+    async def caller(self, token: str) -> Caller | None:
+        """None: the token is nobody's, or is valid no more."""
+
+    async def may_get(self, caller: Caller, path: str) -> bool:
+        """Whether RBAC lets the caller `get` this path, which belongs to no resource."""
+
+
+class ScrapeFace(Protocol):
+    """/metrics behind TLS and a bearer token."""
+
+    async def run(self, exposition: Callable[[], bytes], leads: Callable[[], bool]) -> None:
+        """Until cancelled."""
+
+
 class ModelConfigSchema(Protocol):
     def problem(self, override: Mapping[str, Any]) -> str | None:
         """What is wrong with this ModelConfig fragment, None if nothing."""

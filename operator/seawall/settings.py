@@ -6,7 +6,7 @@ import re
 import socket
 import uuid
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from seawall.desired.build_job import BuildSettings
 from seawall.desired.canonical import canonical_quantity
 from seawall.desired.inputs import Platform
+from seawall.desired.shared import Reach
 from seawall.sizing.profile import Dispatch
 
 _STORE = re.compile("(s3|oci|pvc)://[A-Za-z0-9][!-~]*")
@@ -83,6 +84,14 @@ class Settings(BaseSettings):
 
     health_port: int = Field(8080, ge=0, le=65535)
     metrics_port: int = Field(9090, ge=0, le=65535)
+
+    metrics_auth: bool = True
+    """/metrics over TLS, for bearer tokens whose owner may `get` /metrics; false: plain HTTP for everybody
+    who reaches the port. Its figures name every namespace and service, with their traffic and cost."""
+
+    metrics_secret: str = "seawall-metrics"  # noqa: S105 - a name
+    """Secret with the certificate of /metrics, in the operator's namespace; the leader makes it."""
+
     listen_host: str = "0.0.0.0"  # noqa: S104 - a pod's probes and scrapes come from outside the pod
 
     prometheus_url: str = ""
@@ -108,6 +117,10 @@ class Settings(BaseSettings):
 
     metrics_api_service: str = "seawall-metrics-api"
     """Name of that Service, and of the Secret with its certificate; in the operator's namespace."""
+
+    runbook_url: str = "docs/runbooks/{alert}.md"
+    """Where the page of an alert is; {alert} stands for its name. The default is the file's place in this
+    repository: nobody knows here where you keep your copy."""
 
     drain_seconds: float = Field(20.0, gt=0)
     """How long SIGTERM waits for the runs in hand; below the pod's grace period of 30 s."""
@@ -161,6 +174,13 @@ class Settings(BaseSettings):
     model_cache_size: str = "50Gi"
     """What one node's folder may hold: no pod puts more there than this."""
 
+    inference_from: tuple[dict[str, Any], ...] = ()
+    """JSON list of NetworkPolicy peers: who may send requests to model pods. Empty: anybody. The operator and
+    the comparators may always."""
+
+    metrics_from: tuple[dict[str, Any], ...] = ()
+    """The same for the metrics of model pods, which Triton gives to whoever asks."""
+
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @property
@@ -176,6 +196,8 @@ class Settings(BaseSettings):
             public_keys=self.public_keys,
             cache_path=self.model_cache_path,
             cache_size=self.model_cache_size,
+            reach=Reach(self.inference_from, self.metrics_from, self.namespace),
+            runbook=self.runbook_url,
         )
 
     @property
@@ -200,6 +222,9 @@ class Settings(BaseSettings):
     @classmethod
     def _is_an_address(cls, url: str) -> str:
         parts = urlsplit(url)
+        if "@" in parts.netloc:
+            # It stands in ScaledObjects, in logs and in this pod's own specification.
+            raise ValueError("must not carry a user name or password")
         if url and (parts.scheme not in ("http", "https") or not parts.hostname or parts.query):
             raise ValueError("must be http(s)://host:port, with a path if need be, or empty")
         return url.rstrip("/")
@@ -212,6 +237,14 @@ class Settings(BaseSettings):
                 "must be s3://bucket/prefix, oci://registry/repository or pvc://claim/folder, or empty"
             )
         return uri.rstrip("/")
+
+    @field_validator("inference_from", "metrics_from")
+    @classmethod
+    def _are_peers(cls, peers: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
+        for peer in peers:
+            if not peer or not peer.keys() <= {"namespaceSelector", "podSelector", "ipBlock"}:
+                raise ValueError("must be peers of a NetworkPolicy: namespaceSelector, podSelector, ipBlock")
+        return peers
 
     @field_validator("build_memory_limit", "model_cache_size")
     @classmethod

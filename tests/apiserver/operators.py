@@ -137,6 +137,7 @@ class OperatorProcess:
             "SEAWALL_NAMESPACE": "default",
             "SEAWALL_HEALTH_PORT": str(self.health_port),
             "SEAWALL_METRICS_PORT": str(self.metrics_port),
+            "SEAWALL_METRICS_AUTH": "false",  # tests/apiserver/test_metrics_auth.py asks with tokens
             "SEAWALL_LISTEN_HOST": "127.0.0.1",
         }
         environment |= {f"SEAWALL_{name.upper()}": value for name, value in settings.items()}

@@ -174,6 +174,18 @@ def test_a_device_is_counted_once_and_only_where_it_is_used() -> None:
     assert pod(job(accelerator=GPU))["nodeSelector"] == {"nvidia.com/gpu.product": "NVIDIA-L4"}
 
 
+def test_nobody_outside_the_pod_can_load_a_model_into_the_server_that_measures() -> None:
+    server = containers(job())["triton"]
+    assert "--grpc-address=127.0.0.1" in server["args"]
+    (closed,) = [flag for flag in server["args"] if flag.startswith("--http-restricted-api=")]
+    apis, _, key = closed.removeprefix("--http-restricted-api=").partition(":")
+    assert set(apis.split(",")) >= {"model-repository", "inference", "shared-memory", "logging", "trace"}
+    assert "health" not in apis, "the kubelet asks from outside"
+    assert key == "seawall-admin-key=$(SEAWALL_ADMIN_KEY)"
+    (given,) = [variable for variable in server["env"] if variable["name"] == "SEAWALL_ADMIN_KEY"]
+    assert given["valueFrom"]["fieldRef"]["fieldPath"] == "metadata.uid"
+
+
 def test_triton_is_a_sidecar_and_its_end_counts_for_nothing() -> None:
     made = job()
     assert containers(made)["triton"]["restartPolicy"] == "Always"

@@ -63,6 +63,12 @@ def test_what_is_no_release(text: str) -> None:
         release(text)
 
 
+CLOSED = [
+    f"--{flag}=model-repository,shared-memory,trace,logging:seawall-admin-key=$(SEAWALL_ADMIN_KEY)"
+    for flag in ("http-restricted-api", "grpc-restricted-protocol")
+]
+
+
 def test_an_old_server_gets_no_flag_that_it_does_not_know() -> None:
     assert triton.server_args(inputs(CPU)) == [
         "--model-repository=/models",
@@ -72,6 +78,7 @@ def test_an_old_server_gets_no_flag_that_it_does_not_know() -> None:
         "--allow-gpu-metrics=false",
         "--metrics-config=summary_latencies=true",
         "--metrics-config=summary_quantiles=0.5:0.05,0.95:0.01,0.99:0.001",
+        *CLOSED,
     ]
 
 
@@ -83,6 +90,7 @@ def test_a_new_server_gets_histograms_and_the_classs_own_flags_last() -> None:
         "--metrics-config=histogram_latencies=true",
         "--http-max-input-size=67108864",
         "--allow-client-shm=false",
+        *CLOSED,
         "--log-verbose=1",
     ]
 

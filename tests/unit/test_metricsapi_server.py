@@ -123,6 +123,15 @@ async def test_the_front_proxy_gets_its_answer(tmp_path: Path) -> None:
         assert api.state == ("Ours", "")
 
 
+async def test_it_answers_again_after_its_work_was_ended_and_begun_anew(tmp_path: Path) -> None:
+    scene = Scene()
+    for _ in range(2):
+        async with scene.running() as api:
+            context = trusting(scene.secret.authority, TRUSTED.client(tmp_path))
+            assert (await get(api, context))[0] == 200
+        assert not api.port
+
+
 Client = Callable[[Path], Path | None]
 STRANGER = Authority("front-proxy-ca")  # the same name, another key
 BETWEEN = Authority("between", TRUSTED)

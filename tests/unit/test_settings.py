@@ -67,6 +67,7 @@ def test_a_prometheus_is_named_by_its_address(url: str, read: str) -> None:
         {"prometheus_url": "prometheus:9090"},
         {"prometheus_url": "http://"},
         {"prometheus_url": "http://p:9090/?query=up"},
+        {"prometheus_url": "http://me:word@p:9090"},
         {"metrics_interval_seconds": 0.1},
         {"metrics_interval_seconds": 60},
         {"dispatch": "fastest"},

@@ -78,7 +78,9 @@ def _prometheus(supervisor: Supervisor) -> None:
     layout = supervisor.layout
     ports: list[Object] = [{"name": "http", "port": prometheus.PORT, "protocol": "TCP"}]
     service = network.hosted(INFRA, prometheus.SERVICE, layout.address, ports, ports)
-    _apply(supervisor, [*network.rights(prometheus.USER, prometheus.READS), *service])
+    rights = [*network.rights(prometheus.USER, prometheus.READS), *prometheus.account(INFRA)]
+    _apply(supervisor, [*rights, *service])
+    prometheus.fetch_token(supervisor.api, layout, INFRA)
     daemon = supervisor.start("prometheus", prometheus.command(layout, supervisor.programs))
     url = f"http://{layout.address}:{prometheus.PORT}/-/ready"
     wait_until(lambda: _answers(url), "answer of Prometheus", START_SECONDS, [daemon])

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 from pathlib import Path
 from typing import Any
 
 from . import parts
+from .api import Api
+from .errors import ClusterError
 from .gateway import STATS_PORT
 from .state import Layout
 
@@ -16,6 +19,10 @@ SERVICE = "prometheus"
 PODS = "__meta_kubernetes_pod_"
 TRITON_METRICS, OPERATOR_METRICS = 8002, 9090
 READS = [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]}]
+# The operator's endpoint knows its readers by their tokens, and a certificate is none.
+ACCOUNT, SCRAPER = "prometheus", "seawall-scraper"
+SCRAPES = [{"nonResourceURLs": ["/metrics"], "verbs": ["get"]}]
+TOKEN_SECONDS = 7 * 86400
 
 
 def config(layout: Layout, chosen: parts.Parts) -> dict[str, Any]:
@@ -52,6 +59,10 @@ def operator_job(layout: Layout) -> dict[str, Any]:
     return {
         "job_name": "seawall",
         "honor_labels": True,
+        "scheme": "https",
+        # The authority is made when the chart is installed, which may never happen here.
+        "tls_config": {"insecure_skip_verify": True},
+        "authorization": {"credentials_file": str(token(layout))},
         "kubernetes_sd_configs": [_pods(layout, selector)],
         "relabel_configs": [_keep_port(OPERATOR_METRICS), _rename(f"{PODS}name", "pod")],
     }
@@ -72,6 +83,40 @@ def gateway_job() -> dict[str, Any]:
         "metrics_path": "/stats/prometheus",
         "static_configs": [{"targets": [f"127.0.0.1:{STATS_PORT}"]}],
     }
+
+
+def account(within: str) -> list[tuple[str, dict[str, Any]]]:
+    """The identity of its scrapes, and what lets it read the operator's metrics."""
+    group = "rbac.authorization.k8s.io"
+    made = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": ACCOUNT, "namespace": within}}
+    role = {"kind": "ClusterRole", "metadata": {"name": SCRAPER}, "rules": SCRAPES}
+    binding = {
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": SCRAPER},
+        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": SCRAPER},
+        "subjects": [{"kind": "ServiceAccount", "name": ACCOUNT, "namespace": within}],
+    }
+    return [
+        (f"/api/v1/namespaces/{within}/serviceaccounts/{ACCOUNT}", made),
+        (f"/apis/{group}/v1/clusterroles/{SCRAPER}", {"apiVersion": f"{group}/v1", **role}),
+        (f"/apis/{group}/v1/clusterrolebindings/{SCRAPER}", {"apiVersion": f"{group}/v1", **binding}),
+    ]
+
+
+def fetch_token(api: Api, layout: Layout, within: str) -> None:
+    """Written before Prometheus starts; longer than a cluster is left running."""
+    path = f"/api/v1/namespaces/{within}/serviceaccounts/{ACCOUNT}/token"
+    spec = {"expirationSeconds": TOKEN_SECONDS}
+    request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec}
+    status, body = api.call("POST", path, request)
+    if status != http.client.CREATED:
+        raise ClusterError(f"POST {path} answered {status}: {body[:300]!r}")
+    token(layout).touch(mode=0o600)
+    token(layout).write_text(json.loads(body)["status"]["token"])
+
+
+def token(layout: Layout) -> Path:
+    return layout.directory / "prometheus.token"
 
 
 def targets(layout: Layout) -> Path:

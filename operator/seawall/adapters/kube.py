@@ -58,6 +58,8 @@ PLURALS: Mapping[tuple[str, str], str] = {
     ("gateway.networking.k8s.io/v1", "HTTPRoute"): "httproutes",
     ("gateway.networking.k8s.io/v1", "GRPCRoute"): "grpcroutes",
     ("apiregistration.k8s.io/v1", "APIService"): "apiservices",
+    ("authentication.k8s.io/v1", "TokenReview"): "tokenreviews",
+    ("authorization.k8s.io/v1", "SubjectAccessReview"): "subjectaccessreviews",
 }
 
 Counted = Callable[[str, str, str], None]
@@ -262,7 +264,7 @@ class KubeCluster:
         self._answered()
         try:
             data = json.loads(raw) if raw else {}
-        except ValueError:
+        except (ValueError, RecursionError):
             data = {"message": raw[:200].decode(errors="replace")}
         return Answer(response.status, data, response.headers.get("Retry-After"))
 

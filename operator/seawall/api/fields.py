@@ -175,7 +175,7 @@ Uri = Annotated[
         2048,
         (
             rule(
-                "!self.matches('^https://[^/?#]*@')",
+                "!self.matches('^(https|s3|gs|az|oci)://[^/?#]*@')",
                 "must not carry a user name or password; name a Secret in credentialsSecret instead",
             ),
             rule(

@@ -10,7 +10,7 @@ from typing import Any
 
 from seawall.api.modelbuild import ModelBuildSpec
 from seawall.api.presets import may_train
-from seawall.desired import names
+from seawall.desired import names, triton
 from seawall.desired.build_order import build_order
 from seawall.desired.canonical import canonical_json, stamped
 from seawall.desired.modelbuild import PVC_SCHEME, claim_of, source_claims
@@ -213,8 +213,8 @@ class _Pod:
         mounts = [*self._own_mounts(), {"name": "shm", "mountPath": "/dev/shm"}]  # noqa: S108 - inside the container
         args = [
             f"--model-repository={WORK_PATH}/repository",
-            "--model-control-mode=explicit",
             "--exit-timeout-secs=5",
+            *triton.build_args(self._spec.runtime.triton_version),
         ]
         if self._device is None:
             args.append("--allow-gpu-metrics=false")
@@ -230,7 +230,10 @@ class _Pod:
             "restartPolicy": "Always",
             "command": ["tritonserver"],
             "args": args,
-            "env": [{"name": n, "value": "1"} for n in ("OMP_NUM_THREADS", "SEAWALL_INTRA_OP_THREADS")],
+            "env": [
+                *({"name": n, "value": "1"} for n in ("OMP_NUM_THREADS", "SEAWALL_INTRA_OP_THREADS")),
+                triton.key_variable(),
+            ],
             "startupProbe": {
                 "httpGet": {"path": "/v2/health/live", "port": names.HTTP_PORT},
                 "periodSeconds": 1,

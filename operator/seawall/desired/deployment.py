@@ -183,7 +183,11 @@ def _triton_container(owner: Owner, inputs: RevisionInputs) -> dict[str, Any]:
         "imagePullPolicy": "IfNotPresent",
         "command": ["tritonserver"],
         "args": triton.server_args(inputs),
-        "env": [_requested_cores("OMP_NUM_THREADS"), _requested_cores("SEAWALL_INTRA_OP_THREADS")],
+        "env": [
+            _requested_cores("OMP_NUM_THREADS"),
+            _requested_cores("SEAWALL_INTRA_OP_THREADS"),
+            triton.key_variable(),
+        ],
         "ports": [
             {"name": "http", "containerPort": names.HTTP_PORT, "protocol": "TCP"},
             {"name": "grpc", "containerPort": names.GRPC_PORT, "protocol": "TCP"},

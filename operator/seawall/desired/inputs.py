@@ -16,10 +16,12 @@ from typing import Any
 from seawall.api.presets import PIPELINE_VERSION
 from seawall.api.units import parse_duration
 from seawall.api.v1alpha1 import AcceleratorClassSpec, CompressionSpec, InferenceServiceSpec
+from seawall.desired.alerts import RUNBOOK
 from seawall.desired.canonical import canonical_json, digest, without_empties
 from seawall.desired.references import referenced_objects
+from seawall.desired.shared import ANYBODY, Reach
 
-TEMPLATE_VERSION = 2
+TEMPLATE_VERSION = 3
 """Raised when the builders begin to render a different pod from the same inputs."""
 
 
@@ -39,7 +41,11 @@ class Platform:
     cache_size: str = "50Gi"
     """what one node's cache may hold; means something with a path only"""
     """folder of every node that keeps fetched models for the next pod; empty: none"""
+    reach: Reach = ANYBODY
+    """who may reach model pods"""
     pipeline_version: int = PIPELINE_VERSION
+    runbook: str = RUNBOOK
+    """where the page of an {alert} is; no part of a revision"""
 
 
 @dataclass(frozen=True, slots=True)

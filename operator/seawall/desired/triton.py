@@ -6,11 +6,18 @@ The figures and traps behind each choice were measured on real servers; docs/mod
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from seawall.api.units import parse_duration, parse_quantity
 from seawall.desired.inputs import RevisionInputs
-from seawall.desired.versions import ALLOW_CLIENT_SHM, HISTOGRAMS, HTTP_MAX_INPUT_SIZE, at_least
+from seawall.desired.versions import (
+    ALLOW_CLIENT_SHM,
+    HISTOGRAMS,
+    HTTP_MAX_INPUT_SIZE,
+    RESTRICTED_APIS,
+    at_least,
+)
 
 MODELS_PATH = "/models"
 EXIT_TIMEOUT_SECONDS = 20
@@ -24,6 +31,11 @@ BACKENDS = {"onnx": "onnxruntime", "python": "python", "tensorrt": "tensorrt"}
 INSTANCE_KINDS = {"gpu": "KIND_GPU", "cpu": "KIND_CPU", "tpu": "KIND_CPU"}
 SHM_MIB_PER_PROCESS = 128
 """A model in Python hands its tensors on through /dev/shm, in a region of each instance that only grows."""
+CLOSED_APIS = ("model-repository", "shared-memory", "trace", "logging")
+"""What changes a server rather than asks it. Seawall asks for health, metadata, configuration, statistics and
+inference, as clients do, and for none of these."""
+ASKING_APIS = ("inference", "metadata", "model-config", "statistics")
+KEY_HEADER, KEY_VARIABLE = "seawall-admin-key", "SEAWALL_ADMIN_KEY"
 COMPLETE = frozenset({"onnx", "pipeline"})
 """Formats that the fetcher writes inputs and outputs for."""
 
@@ -82,9 +94,31 @@ def server_args(inputs: RevisionInputs) -> list[str]:
         args.append(f"--http-max-input-size={64 * 2**20}")
     if at_least(version, ALLOW_CLIENT_SHM):
         args.append("--allow-client-shm=false")
+    if at_least(version, RESTRICTED_APIS):
+        args += [f"--http-restricted-api={restricted()}", f"--grpc-restricted-protocol={restricted()}"]
     if "cache" in inputs.user:
         args.append(f"--cache-config=local,size={cache_bytes(inputs)}")
     return [*args, *runtime.get("args", ())]
+
+
+def restricted(apis: Sequence[str] = CLOSED_APIS) -> str:
+    """The kubelet puts the key in, from the environment: it stands in no specification."""
+    return f"{','.join(apis)}:{KEY_HEADER}=$({KEY_VARIABLE})"
+
+
+def key_variable() -> dict[str, Any]:
+    """The pod's own uid: 122 random bits that the API server draws and tells nobody on the network."""
+    source = {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.uid"}}
+    return {"name": KEY_VARIABLE, "valueFrom": source}
+
+
+def build_args(version: str) -> list[str]:
+    """For the server that a build measures in, which loads whatever it is told: gRPC is for the pod itself,
+    and HTTP, which the kubelet probes from outside, answers that it lives and nothing else."""
+    args = ["--model-control-mode=explicit", "--grpc-address=127.0.0.1", "--allow-metrics=false"]
+    if at_least(version, RESTRICTED_APIS):
+        args.append(f"--http-restricted-api={restricted((*CLOSED_APIS, *ASKING_APIS))}")
+    return args
 
 
 def ready_path(name: str, model_format: str) -> str:

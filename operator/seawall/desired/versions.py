@@ -4,6 +4,8 @@ from __future__ import annotations
 
 HISTOGRAMS = "26.01"
 """First-response latency histograms for ordinary (not decoupled) models."""
+RESTRICTED_APIS = "24.01"
+"""HTTP learnt it at the end of 2023, gRPC before."""
 MODEL_METRICS = "24.11"
 HTTP_MAX_INPUT_SIZE = "25.06"
 ALLOW_CLIENT_SHM = "26.04"

@@ -12,6 +12,7 @@ from obstore.store import AzureStore, GCSStore, S3Store
 
 from seawall.fetch.order import Credentials
 from seawall.fetch.problem import FetchProblem, Interrupted, Reason, not_found
+from seawall.fetch.redact import redacted
 from seawall.fetch.sources import RemoteFile
 from seawall.fetch.web import CHUNK
 
@@ -167,4 +168,4 @@ def status_of(error: BaseException) -> int | None:
 def first_line(error: BaseException) -> str:
     """What went wrong without the debug dump that obstore appends."""
     text = " ".join(str(error).split("Debug source:")[0].split())
-    return text[:400] or type(error).__name__
+    return redacted(text)[:400] or type(error).__name__

@@ -61,7 +61,7 @@ def parse_order(text: str | None) -> Order:
             sha256=raw.get("sha256"),
             artifact=_artifact(raw["artifact"]) if raw.get("artifact") is not None else None,
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise FetchProblem(
             Reason.FETCH_FAILED, f"SEAWALL_FETCH does not hold an order as the operator writes it: {error!r}"
         ) from error
@@ -92,7 +92,8 @@ class Credentials:
     def get(self, *names: str) -> str | None:
         """The first of these keys that has a value."""
         for name in names:
-            value = self.environment.get(name) or self._file(name)
+            # `echo TOKEN | base64` leaves a line's end, and a header must not have one.
+            value = self.environment.get(name, "").strip() or self._file(name)
             if value:
                 return value
         return None

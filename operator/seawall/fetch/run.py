@@ -17,6 +17,7 @@ from seawall.fetch.layout import Identity, cleared, lay_out, readable
 from seawall.fetch.log import say
 from seawall.fetch.order import Budget, Credentials, Order, parse_order
 from seawall.fetch.problem import FetchProblem, Reason
+from seawall.fetch.redact import hide, redacted
 from seawall.fetch.sources import ARCHIVE_SUFFIXES, list_files
 
 MODELS = "/models"
@@ -30,6 +31,7 @@ _MESSAGE_LIMIT = 2000
 def main(environment: Mapping[str, str], sleep: Callable[[float], None] = time.sleep) -> int:
     """0 when the model lies in its place; 1, with one line of JSON in the termination log, when not."""
     started = time.monotonic()
+    hide(environment)
     try:
         order = parse_order(environment.get("SEAWALL_FETCH"))
         models = Path(environment.get("SEAWALL_FETCH_MODELS", MODELS))
@@ -107,7 +109,7 @@ def _unpacked(staging: Path, folder: Path, budget: Budget) -> Path:
 
 def _failed(environment: Mapping[str, str], reason: Reason, message: str) -> int:
     say(message, "error", reason=str(reason))
-    told = json.dumps({"reason": str(reason), "message": message[:_MESSAGE_LIMIT]})
+    told = json.dumps({"reason": str(reason), "message": redacted(message)[:_MESSAGE_LIMIT]})
     path = Path(environment.get("SEAWALL_TERMINATION_LOG", TERMINATION_LOG))
     try:
         path.write_text(told + "\n", encoding="utf-8")

@@ -112,6 +112,13 @@ class Web:
             )
         except (HTTPError, OSError) as error:
             raise Interrupted(f"{shown(url)}: {_words(error)}") from error
+        except ValueError as error:
+            # The library's own words repeat the header.
+            raise FetchProblem(
+                Reason.CREDENTIALS_REFUSED,
+                f"{shown(url)} cannot be asked: the credentials hold a line break or another character"
+                " that no header may have",
+            ) from error
 
     def _pool(self, parts: SplitResult) -> urllib3.PoolManager:
         """The pool for this host: through the proxy that the environment names, if it names one."""

@@ -1,8 +1,9 @@
 """The serving certificate and the authority that signs it, made here so that nothing else need be installed.
 
-The authority's certificate goes into the APIServices, its key stays in the Secret: a renewed serving
-certificate then needs no change anywhere else. An authority that ends is followed by another while both are
-trusted, because replicas take the new certificate within a minute, not at once.
+The authority's certificate goes to whoever is to trust it (the APIServices, Prometheus), its key stays in
+the Secret: a renewed serving certificate then needs no change anywhere else. An authority that ends is
+followed by another while both are trusted, because replicas take the new certificate within a minute, not at
+once.
 """
 
 from __future__ import annotations
@@ -121,7 +122,7 @@ def renewed(credentials: Credentials | None, what: Due, name: str, now: datetime
 def _authority(now: datetime) -> tuple[str, str]:
     key = ec.generate_private_key(ec.SECP256R1())
     # A serial in the name: two authorities of the same name in one bundle would be tried for each other.
-    name = _named(f"seawall-metrics-api-{x509.random_serial_number():x}"[:60])
+    name = _named(f"seawall-{x509.random_serial_number():x}"[:60])
     made = (
         _builder(name, name, key, now, AUTHORITY_LIFE)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
@@ -136,7 +137,7 @@ def _serving(
 ) -> tuple[str, str]:
     key = ec.generate_private_key(ec.SECP256R1())
     made = (
-        _builder(_named("seawall-metrics-api"), issuer.subject, key, now, SERVING_LIFE)
+        _builder(_named("seawall"), issuer.subject, key, now, SERVING_LIFE)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)

@@ -7,7 +7,6 @@ kube-system. The certificate is verified in the TLS handshake: whoever has none 
 from __future__ import annotations
 
 import json
-import os
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any
 from cryptography import x509
 
 from seawall.decide.types import ObjectRef
+from seawall.metricsapi.listener import server_context
 
 CONFIG = ObjectRef("v1", "ConfigMap", "kube-system", "extension-apiserver-authentication")
 
@@ -68,8 +68,7 @@ def _common_name(peer: Mapping[str, Any]) -> str | None:
 
 def tls_context(certificate: str, key: str, authorities: str) -> ssl.SSLContext:
     """A server's context that refuses every client whose certificate these authorities have not signed."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context = server_context(certificate, key)
     context.verify_mode = ssl.CERT_REQUIRED
     # Go takes every listed certificate for an anchor, intermediate ones as well.
     context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
@@ -77,14 +76,4 @@ def tls_context(certificate: str, key: str, authorities: str) -> ssl.SSLContext:
     # A resumed session is not verified again: without tickets each connection is.
     context.options |= ssl.OP_NO_TICKET
     context.num_tickets = 0
-    context.set_alpn_protocols(["http/1.1"])
-    _load(context, certificate, key)
     return context
-
-
-def _load(context: ssl.SSLContext, certificate: str, key: str) -> None:
-    """OpenSSL reads files only; this one is memory, so that the key is on no disk."""
-    with os.fdopen(os.memfd_create("pair"), "w") as pair:
-        pair.write(certificate + key)
-        pair.flush()
-        context.load_cert_chain(f"/proc/self/fd/{pair.fileno()}")

@@ -16,10 +16,10 @@ from typing import Any
 
 from aiohttp import web
 
-from seawall.decide.types import Manifest, ObjectRef
 from seawall.metricsapi.answers import GROUP, Listing, Lookup, Question, Reply, Services, answer, refusal
-from seawall.metricsapi.certificates import Credentials, Due, due, renewed
+from seawall.metricsapi.certificates import Credentials
 from seawall.metricsapi.frontproxy import CONFIG, FrontProxy, NotPublished, tls_context
+from seawall.metricsapi.keeper import Keeper
 from seawall.metricsapi.listener import Listener
 from seawall.metricsapi.registration import Owner, Registration, Standing
 from seawall.ports import ApiConflict, ApiRejected, ApiUnavailable, Cluster
@@ -47,14 +47,12 @@ class MetricsApi:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._cluster = cluster
-        self._secret = ObjectRef("v1", "Secret", namespace, service_name)
-        self._name = f"{service_name}.{namespace}.svc"
         self._registration = Registration(cluster, namespace, service_name)
+        self._keeper = Keeper(cluster, namespace, service_name, trust=self._trust, now=now)
         self._listener = Listener(host, port, self._respond)
         self._interval = interval
         self._misses = 0
         self._now = now
-        self._credentials: Credentials | None = None
         self._proxy: FrontProxy | None = None
         self._serving: tuple[Credentials, FrontProxy] | None = None
         self._services = Services(lambda namespace, name: None)
@@ -85,6 +83,7 @@ class MetricsApi:
                 await self.look_after()
                 await asyncio.sleep(self._pause())
         finally:
+            self._serving = None
             await self._listener.close()
 
     async def look_after(self) -> None:
@@ -105,42 +104,19 @@ class MetricsApi:
         self._tell(standing)
 
     async def _round(self) -> Standing:
-        await self._certify()
+        held = await self._keeper.look(leads=self._leads())
         self._proxy = FrontProxy.of(await self._cluster.get(CONFIG))
-        await self._serve()
-        bundle = self._credentials.authority if self._credentials else ""
+        await self._serve(held)
+        bundle = held.authority if held else ""
         return await self._registration.look(bundle, write=self._leads())
 
-    async def _certify(self) -> None:
-        live = await self._cluster.get(self._secret)
-        held = Credentials.of(live)
-        now = self._now()
-        what = due(held, self._name, now)
-        if what is not Due.NOTHING and self._leads():
-            held = await self._renew(live, held, what, now)
-        elif what is Due.EVERYTHING:
-            return  # what is in memory serves until the leader has made another
-        self._credentials = held
+    async def _trust(self, authority: str) -> None:
+        await self._registration.look(authority, write=True)
 
-    async def _renew(
-        self, live: Manifest | None, held: Credentials | None, what: Due, now: datetime
-    ) -> Credentials:
-        made = renewed(held, what, self._name, now)
-        if what is Due.AUTHORITY:
-            # First the trust, then the certificate that needs it.
-            await self._registration.look(made.authority, write=True)
-        meta = {"name": self._secret.name, "namespace": self._secret.namespace}
-        if live is not None:
-            meta["resourceVersion"] = live["metadata"]["resourceVersion"]
-        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "data": made.data()}
-        await self._cluster.apply(secret, force=True)
-        logger.info("made anew for %s: %s", self._name, what.name.lower())
-        return made
-
-    async def _serve(self) -> None:
-        if self._credentials is None or self._proxy is None:
+    async def _serve(self, held: Credentials | None) -> None:
+        if held is None or self._proxy is None:
             return
-        wanted = (self._credentials, self._proxy)
+        wanted = (held, self._proxy)
         if self._serving is None or _contextual(wanted) != _contextual(self._serving):
             credentials, proxy = wanted
             await self._listener.use(tls_context(credentials.certificate, credentials.key, proxy.authorities))

@@ -8,11 +8,14 @@ build again as far as it must, and finds done what is done.
 from __future__ import annotations
 
 import json
+import sys
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from seawall.fetch.redact import hide, redacted
 from seawall.optimize import auto, deliver, pipeline, publish, versions
 from seawall.optimize.auto import Outcome
 from seawall.optimize.bench import Bench, Prepared, with_server
@@ -35,6 +38,7 @@ PROFILE_SECONDS = "60"
 
 def main(phases: Sequence[str], environment: Mapping[str, str], work: Path = WORK) -> int:
     """0 done, 1 refused, 75 a fault that may pass; the last words go into the termination log."""
+    hide(environment)
     progress = Progress()
     port = int(environment.get("SEAWALL_BUILD_PORT", "8085"))
     try:
@@ -47,6 +51,9 @@ def main(phases: Sequence[str], environment: Mapping[str, str], work: Path = WOR
         return _ended(environment, REFUSED, {"reason": problem.reason, "message": problem.message})
     except Passing as problem:
         return _ended(environment, PASSING, _passing(problem))
+    except Exception:  # noqa: BLE001 - as it would end by itself, but for what its words may hold
+        print(redacted(traceback.format_exc()), file=sys.stderr, flush=True)  # noqa: T201 - the Job's log
+        return 1
     return _ended(environment, 0, told) if told is not None else 0
 
 
@@ -243,6 +250,8 @@ def _shortened(value: Any, length: int, batches: int, key: str = "") -> Any:
 
 
 def _ended(environment: Mapping[str, str], code: int, told: Mapping[str, Any]) -> int:
+    if code:
+        told = {name: redacted(words) for name, words in told.items()}
     words = cut(told)
     path = Path(environment.get("SEAWALL_TERMINATION_LOG", TERMINATION_LOG))
     if code:

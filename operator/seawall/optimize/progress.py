@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from seawall.fetch.redact import redacted
+
 PORT = 8085
 SENTENCE = 300
 
@@ -26,7 +28,7 @@ class Progress:
         now = {
             "stage": stage,
             "percent": None if percent is None else round(percent),
-            "message": message[:SENTENCE],
+            "message": redacted(message)[:SENTENCE],
         }
         with self._lock:
             changed, self._now = now != self._now, now

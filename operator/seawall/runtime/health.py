@@ -91,10 +91,15 @@ def health_app(health: Health) -> web.Application:
     return app
 
 
+def exposition(telemetry: Telemetry) -> bytes:
+    return generate_latest(telemetry.registry)
+
+
 def metrics_app(telemetry: Telemetry) -> web.Application:
+    """In plain HTTP, for whoever asks."""
+
     async def metrics(_: web.Request) -> web.Response:
-        body = generate_latest(telemetry.registry)
-        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return web.Response(body=exposition(telemetry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     app = web.Application()
     app.router.add_get("/metrics", metrics)

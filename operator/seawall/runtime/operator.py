@@ -23,7 +23,7 @@ from seawall.runtime.compare import Comparer
 from seawall.runtime.definitions import CannotStart, check_definitions
 from seawall.runtime.fence import Fenced
 from seawall.runtime.handlers import Relisting, Told, Watch, resync_forever
-from seawall.runtime.health import Health, health_app, metrics_app, serve
+from seawall.runtime.health import Health, exposition, health_app, metrics_app, serve
 from seawall.runtime.kinds import JOB
 from seawall.runtime.lasting import answering, lasting
 from seawall.runtime.leader import Leader, LeaseTimes
@@ -77,6 +77,7 @@ class Operator:
         told = Told(self.store, self.queue.add)
         self._relisting = Relisting(world.cluster, self.store, told, settings.watch_namespaces)
         self._face = world.metrics_api
+        self._scrapes = world.scrapes
         self.survey = Survey(
             discover=world.discover,
             repair=self._relisting.repair,
@@ -131,6 +132,7 @@ class Operator:
         health.oldest_wait = lambda: self.queue.oldest_wait
         health.leads = lambda: self.leader.leads
         telemetry.depth.set_function(lambda: len(self.queue.keys))
+        telemetry.oldest.set_function(lambda: self.queue.oldest_wait)
         telemetry.leading.set_function(lambda: float(self.leader.leads))
         self._stopping = asyncio.Event()
         self.watch = Watch(
@@ -215,10 +217,17 @@ class Operator:
 
     def _beside(self) -> list[asyncio.Task[None]]:
         """What every replica does, leader or not."""
-        if self._face is None:
-            return []
-        work = answering(self._face, self.store, lambda: self.leader.leads)
-        return [asyncio.create_task(work, name="metrics-api")]
+        made = []
+        if (face := self._face) is not None:
+            work = answering(face, self.store, lambda: self.leader.leads)
+            made.append(asyncio.create_task(work, name="metrics-api"))
+        if (scrapes := self._scrapes) is not None:
+            told = lasting(
+                "metrics endpoint",
+                lambda: scrapes.run(lambda: exposition(self._telemetry), lambda: self.leader.leads),
+            )
+            made.append(asyncio.create_task(told, name="metrics"))
+        return made
 
     async def _or_failed(self, wanted: Awaitable[Any], others: list[asyncio.Task[None]]) -> None:
         """Waits for this, unless one of the others ends first; its error, if any, is raised."""
@@ -279,7 +288,7 @@ class Operator:
 
     async def _serve(self) -> list[web.AppRunner]:
         host = self._settings.listen_host
-        return [
-            await serve(health_app(self.health), host, self._settings.health_port),
-            await serve(metrics_app(self._telemetry), host, self._settings.metrics_port),
-        ]
+        servers = [await serve(health_app(self.health), host, self._settings.health_port)]
+        if self._scrapes is None:
+            servers.append(await serve(metrics_app(self._telemetry), host, self._settings.metrics_port))
+        return servers

@@ -6,7 +6,16 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from seawall.ports import Builds, Cluster, Inference, Metrics, MetricsFace, ModelConfigSchema, ServedKinds
+from seawall.ports import (
+    Builds,
+    Cluster,
+    Inference,
+    Metrics,
+    MetricsFace,
+    ModelConfigSchema,
+    ScrapeFace,
+    ServedKinds,
+)
 from seawall.runtime.handlers import OpenSession
 from seawall.runtime.leader import LeaseApi
 
@@ -31,3 +40,5 @@ class World:
     """what the API server serves beside Kubernetes' own kinds"""
     metrics_api: MetricsFace | None
     """None: this process does not answer custom.metrics.k8s.io"""
+    scrapes: ScrapeFace | None = None
+    """None: /metrics is answered in plain HTTP, whoever asks"""
