@@ -3,10 +3,7 @@
 Skipped only where there is no helm: the node tier always builds it.
 """
 
-import os
 import re
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +14,8 @@ import yaml
 from seawall.api.v1alpha1 import AcceleratorClass
 from seawall.runtime.kinds import BY_NAME, ROUTES, WATCHED, Kind
 from seawall.settings import Settings
+from support.chart import CHART, CRDS, HELM, ROOT, helm, of_kind, rendered, rules, template
 
-ROOT = Path(__file__).parents[2]
-CHART = ROOT / "charts" / "seawall"
-CACHE = Path(
-    os.environ.get("SEAWALL_CACHE")
-    or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "seawall"
-)
-
-
-def find_helm() -> str | None:
-    if found := shutil.which("helm"):
-        return found
-    built = sorted(CACHE.glob("bin/helm-v*/helm"))
-    return str(built[-1]) if built else None
-
-
-HELM = find_helm()
 pytestmark = pytest.mark.skipif(HELM is None, reason="helm is not built yet")
 
 EVERYTHING = {
@@ -67,34 +49,9 @@ FORMS = {
 }
 
 
-def helm(*args: str) -> subprocess.CompletedProcess[str]:
-    assert HELM
-    return subprocess.run([HELM, *args], capture_output=True, text=True, check=False)
-
-
-def template(values: dict[str, str], *more: str) -> subprocess.CompletedProcess[str]:
-    settings = [argument for key, value in values.items() for argument in ("--set", f"{key}={value}")]
-    return helm("template", "seawall", str(CHART), "--namespace", "seawall-system", *settings, *more)
-
-
-def rendered(values: dict[str, str]) -> list[dict[str, Any]]:
-    done = template(values)
-    assert done.returncode == 0, done.stderr
-    return [document for document in yaml.safe_load_all(done.stdout) if document]
-
-
-def of_kind(objects: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
-    return [made for made in objects if made["kind"] == kind]
-
-
-def rules(objects: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [
-        rule for role in of_kind(objects, "Role") + of_kind(objects, "ClusterRole") for rule in role["rules"]
-    ]
-
-
-def test_lint() -> None:
-    done = helm("lint", "--strict", str(CHART))
+@pytest.mark.parametrize("chart", [CHART, CRDS], ids=lambda chart: chart.name)
+def test_lint(chart: Path) -> None:
+    done = helm("lint", "--strict", str(chart))
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -139,6 +96,15 @@ def test_rights_name_what_they_allow() -> None:
         assert "*" not in rule["apiGroups"] + rule["resources"] + rule["verbs"]
 
 
+def test_each_right_is_justified_by_the_line_above_it() -> None:
+    for chart, values in ((CHART, EVERYTHING), (CHART, {}), (CRDS, {"classReaders[0].name": "a"})):
+        more = {"classReaders[0].namespace": "b"} if chart == CRDS else {}
+        lines = template({**values, **more}, chart=chart).stdout.splitlines()
+        places = [n for n, line in enumerate(lines) if re.match(r" *- (apiGroups|nonResourceURLs):", line)]
+        assert places
+        assert [lines[n] for n in places if not lines[n - 1].strip().startswith("#")] == []
+
+
 GATEWAY_API = "gateway.networking.k8s.io"
 WRITTEN = {"deployments", "services", "poddisruptionbudgets", "serviceaccounts", "networkpolicies"}
 WRITTEN |= {"jobs", "modelbuilds", "horizontalpodautoscalers", "scaledobjects"}
@@ -154,7 +120,7 @@ def test_what_is_watched_may_be_watched_and_what_is_written_may_be_written(kind:
         if group in rule["apiGroups"] and kind.plural in rule["resources"]
         for verb in rule["verbs"]
     }
-    assert "get" in allowed
+    assert allowed & {"get", "list"}
     assert ("list" in allowed) is (kind not in ROUTES)
     assert ("watch" in allowed) is (kind in WATCHED)
     assert ({"create", "patch", "delete"} <= allowed) is (kind.plural in WRITTEN)
@@ -162,7 +128,8 @@ def test_what_is_watched_may_be_watched_and_what_is_written_may_be_written(kind:
 
 def reads_secrets(rule: dict[str, Any]) -> bool:
     """Any of them, other than one of the operator's own that the rule names."""
-    return "secrets" in rule["resources"] and rule.get("resourceNames") != ["seawall-metrics-api"]
+    own = (["seawall-metrics-api"], ["seawall-metrics"])
+    return "secrets" in rule.get("resources", ()) and rule.get("resourceNames") not in own
 
 
 def test_gateways_are_their_owners_business() -> None:
@@ -184,7 +151,7 @@ def test_secrets_are_readable_only_where_asked_for() -> None:
 def test_watched_namespaces_bound_the_rights() -> None:
     objects = rendered({"watchNamespaces": "{one,two}"})
     everywhere = {binding["roleRef"]["name"] for binding in of_kind(objects, "ClusterRoleBinding")}
-    assert everywhere == {"seawall-classes", "seawall-metrics-api"}
+    assert everywhere == {"seawall-classes", "seawall-metrics-api", "seawall-metrics"}
     places = [
         b["metadata"]["namespace"]
         for b in of_kind(objects, "RoleBinding")
@@ -219,23 +186,21 @@ def test_the_operator_reads_every_setting_of_the_chart(form: str, monkeypatch: p
         assert getattr(read.build_settings, f"{device}_optimizer_image") == image
 
 
+def test_by_default_one_lost_node_leaves_an_operator() -> None:
+    (made,) = of_kind(rendered({}), "Deployment")
+    spec, pod = made["spec"], made["spec"]["template"]["spec"]
+    assert spec["replicas"] == 2
+    (spread,) = pod["topologySpreadConstraints"]
+    assert spread["topologyKey"] == "kubernetes.io/hostname"
+    assert spread["labelSelector"]["matchLabels"] == spec["selector"]["matchLabels"]
+    (budget,) = of_kind(rendered({}), "PodDisruptionBudget")
+    assert budget["spec"]["selector"] == spec["selector"]
+    assert budget["spec"]["maxUnavailable"] == 1
+
+
 def test_one_replica_gets_no_disruption_budget() -> None:
     assert of_kind(rendered({}), "PodDisruptionBudget")
     assert not of_kind(rendered({"replicas": "1"}), "PodDisruptionBudget")
-
-
-def test_the_whole_catalogue_is_installed() -> None:
-    text = (CHART / "files" / "acceleratorclasses.yaml").read_text()
-    shipped = [document for document in yaml.safe_load_all(text) if document]
-    assert of_kind(rendered({}), "AcceleratorClass") == shipped
-    assert len(shipped) > 5
-
-
-def test_the_image_of_the_cpu_class_can_be_replaced() -> None:
-    classes = of_kind(rendered({"accelerators.cpu.image": "example.test/triton:1"}), "AcceleratorClass")
-    images = {made["metadata"]["name"]: made["spec"].get("runtime", {}).get("image") for made in classes}
-    assert images.pop("cpu") == "example.test/triton:1"
-    assert "example.test/triton:1" not in images.values()
 
 
 CACHE_ON_NODES = {"modelCache.hostPath": "/var/cache/seawall", "modelCache.size": "10Gi"}
@@ -264,26 +229,67 @@ def test_the_model_cache_runs_on_every_node_with_the_rights_it_needs() -> None:
     assert selectors[0] != selectors[1]
 
 
-REFUSED = {
-    "an unknown value": ({"replica": "2"}, "replica"),
-    "a log level that does not exist": ({"logLevel": "loud"}, "logLevel"),
-    "no workers": ({"workers": "0"}, "workers"),
-    "a cache in the node's root": ({"modelCache.hostPath": "/"}, "hostPath"),
-    "a cache that is no absolute path": ({"modelCache.hostPath": "cache"}, "hostPath"),
-    "a cache of no size": ({"modelCache.hostPath": "/var/cache/s", "modelCache.size": "much"}, "size"),
-    "a store that nobody can write to": ({"artifacts.uri": "https://host/x"}, "artifacts"),
-    "a key that is none": ({"artifacts.publicKeys": "{abc}"}, "publicKeys"),
-    "a Prometheus without an address": ({"metrics.prometheusUrl": "prometheus:9090"}, "prometheusUrl"),
-    "pods that are asked once a minute": ({"metrics.intervalSeconds": "60"}, "intervalSeconds"),
-    "a dispatch that nobody knows": ({"metrics.dispatch": "fastest"}, "dispatch"),
-    "no build at all": ({"builds.atOnce": "0"}, "builds"),
-    "a namespace that is no name": ({"watchNamespaces": "{Not_A_Name}"}, "watchNamespaces"),
-}
+def test_both_charts_are_of_one_version() -> None:
+    charts = [yaml.safe_load((chart / "Chart.yaml").read_text()) for chart in (CHART, CRDS)]
+    assert len({(chart["version"], chart["appVersion"], chart["kubeVersion"]) for chart in charts}) == 1
 
 
-@pytest.mark.parametrize("case", REFUSED)
-def test_bad_values_are_refused_with_their_name(case: str) -> None:
-    values, named = REFUSED[case]
-    done = template(values)
-    assert done.returncode != 0
-    assert re.search(named, done.stderr)
+def test_the_request_holds_the_peak_that_was_measured_with_a_thousand_services() -> None:
+    report = (ROOT / "docs" / "bench.md").read_text()
+    part = report.split("### 1000 services")[1].split("\n### ")[0]
+    peaks = re.findall(r"^\| restart: peak memory, MB \| ([0-9.]+) ", part, re.MULTILINE)
+    peaks += re.findall(r"^\| memory empty / after / peak, MB \| .* / ([0-9.]+) ", part, re.MULTILINE)
+    assert len(peaks) == 2
+    (container,) = of_kind(rendered({}), "Deployment")[0]["spec"]["template"]["spec"]["containers"]
+    request = container["resources"]["requests"]["memory"]
+    assert request.endswith("Mi")
+    assert max(map(float, peaks)) * 1e6 < int(request.removesuffix("Mi")) * 2**20
+
+
+MIRROR = "registry.example:5000/mirror"
+DIGEST = f"sha256:{'1' * 64}"
+
+
+def test_a_mirror_is_where_every_image_comes_from() -> None:
+    objects = rendered(
+        EVERYTHING | {"imageRegistry": MIRROR, "image.digest": DIGEST, "accelerators.cpu.image": ""}
+    )
+    text = yaml.safe_dump_all(objects)
+    images = set(re.findall(r"(?:image|value): (\S*[a-z0-9-]+/\S+(?::|@sha256:)\S+)", text))
+    images = {image for image in images if "://" not in image}
+    assert len(images) >= 6
+    assert [image for image in images if not image.startswith(f"{MIRROR}/")] == []
+    assert f"{MIRROR}/seawall/operator@{DIGEST}" in images
+    assert f"{MIRROR}/nvidia/tritonserver:26.06-py3" in images
+
+
+@pytest.mark.parametrize(
+    ("image", "mirrored"),
+    [
+        ("localhost/seawall/optimizer:dev", "m.example/seawall/optimizer:dev"),
+        ("nvcr.io/nvidia/a:1", "m.example/nvidia/a:1"),
+        ("host:5000/a:1", "m.example/a:1"),
+        ("library/a:1", "m.example/library/a:1"),
+        ("a:1", "m.example/a:1"),
+    ],
+)
+def test_only_the_registry_of_an_image_is_exchanged(image: str, mirrored: str) -> None:
+    given = settings_of({"imageRegistry": "m.example", "builds.optimizerImage": image})
+    assert given["SEAWALL_OPTIMIZER_IMAGE"] == mirrored
+
+
+def test_what_all_objects_are_to_carry_they_carry() -> None:
+    for made in rendered(EVERYTHING | {"commonLabels.team": "platform", "commonAnnotations.note": "text"}):
+        metas = [made["metadata"]]
+        if made["kind"] in ("Deployment", "DaemonSet"):
+            metas.append(made["spec"]["template"]["metadata"])
+        for meta in metas:
+            assert meta["labels"]["team"] == "platform" or made["kind"] == "Deployment", made
+            assert meta["annotations"]["note"] == "text", made
+
+
+def test_the_test_pod_has_no_right_of_its_own() -> None:
+    (pod,) = of_kind(rendered({}), "Pod")
+    assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
+    assert "serviceAccountName" not in pod["spec"]
+    compile(pod["spec"]["containers"][0]["args"][0], "answers.py", "exec")
