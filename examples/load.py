@@ -233,7 +233,8 @@ class Load:
         self.tally.latencies.append(time.monotonic() - began)
         source = self._recognised(answer, sample)
         if source is None:
-            self.tally.failure("wrong answer", f"sample {sample}, shape {list(answer.shape)}")
+            found = np.array2string(answer.ravel()[:16], precision=3, separator=",", max_line_width=200)
+            self.tally.failure("wrong answer", f"sample {sample}, shape {list(answer.shape)}: {found}")
         else:
             self.tally.answered_by[source] += 1
 

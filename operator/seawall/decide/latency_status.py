@@ -109,20 +109,23 @@ def _met(now: Situation) -> Condition:
     if assessment is None or spec is None:
         return kept(name, now.before(name), "NotStarted", "Nothing is measured yet")
     reading = assessment.reading
-    if reading is None or (reading.late_share is None and reading.p99_ms is None):
+    missed_before = (now.before(name) or {}).get("status") == "False"
+    too_late = missed(reading, parse_duration(spec.slo.p99) * 1000, missed_before) if reading else None
+    if reading is None or too_late is None:
         trouble = reading.trouble if reading is not None and reading.trouble else "NotStarted"
         return Condition(name, None, trouble, "The last minute tells no p99; see LatencyMetricAvailable")
-    missed_before = (now.before(name) or {}).get("status") == "False"
     seen = f"p99 {_p99(reading) or 'unknown'} over the last minute"
-    if _missed(reading, parse_duration(spec.slo.p99) * 1000, missed_before):
+    if too_late:
         late = percent(reading.late_share)
         share = f"; {late} of the requests were late or failed, 1% may be" if late is not None else ""
         return Condition(name, False, "SLOMissed", f"{seen} is not within {spec.slo.p99}{share}")
     return Condition(name, True, "SLOMet", f"{seen} is within {spec.slo.p99}")
 
 
-def _missed(reading: Reading, slo_ms: float, missed_before: bool) -> bool:
+def missed(reading: Reading, slo_ms: float, missed_before: bool) -> bool | None:
+    """Whether the objective was missed in the last minute; None: that minute does not tell."""
     if reading.late_share is not None:
         return reading.late_share > (LATE_NO_MORE if missed_before else LATE)
-    p99 = reading.p99_ms or 0.0
-    return p99 > slo_ms * (QUICK_AGAIN if missed_before else 1.0)
+    if reading.p99_ms is None:
+        return None
+    return reading.p99_ms > slo_ms * (QUICK_AGAIN if missed_before else 1.0)

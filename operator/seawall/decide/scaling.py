@@ -23,7 +23,7 @@ from seawall.sizing.law import decide
 from seawall.sizing.state import Decision, LawSettings, Signals, Terms
 from seawall.sizing.words import count
 
-__all__ = ["Arm", "Memory", "arms", "assess", "assess_all", "profile_of", "weight"]
+__all__ = ["Arm", "Memory", "arms", "assess", "assess_all", "profile_of"]
 
 STALE_SECONDS = 45.0
 """Older counters tell no demand."""
@@ -80,23 +80,6 @@ def assess(now: float, arm: Arm, memory: Memory) -> tuple[Assessment, Memory]:
         estimated=estimated,
         mode=arm.mode if arm.role == "Stable" else "",
     ), memory
-
-
-def weight(assessment: Assessment) -> tuple[Any, ...]:
-    """What of an assessment is worth a look at the service at once; all else are figures."""
-    decision, reading = assessment.decision, assessment.reading
-    return (
-        assessment.mode,
-        assessment.profile,
-        bool(assessment.drift),
-        assessment.load is None,
-        None if decision is None else (decision.replicas, decision.feasible, decision.reason == "NoData"),
-        None if reading is None else (reading.source, reading.trouble, _late(reading)),
-    )
-
-
-def _late(reading: Reading) -> bool | None:
-    return None if reading.late_share is None else reading.late_share > 0.01
 
 
 def _settings(arm: Arm, table: CapacityTable, memory: Memory) -> LawSettings:

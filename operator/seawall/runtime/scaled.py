@@ -1,7 +1,8 @@
 """One service's scaling, as the leader remembers it: its revisions, what was measured, what is public.
 
-Public is what the service's own look at itself is given. It changes at once when a decision does, and at most
-once a minute when only figures do: every reconcile in between finds the same figures and writes nothing.
+Public is what the service's own look at itself is given. It changes at once when a decision does, twice a
+minute at most when only the verdict of a condition does, and once a minute when only figures do: every
+reconcile in between finds the same figures and writes nothing.
 """
 
 from __future__ import annotations
@@ -9,14 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Literal
 
 from seawall.canary.counts import Counts
 from seawall.canary.cutter import Cutter
 from seawall.canary.window import Window
 from seawall.decide.arms import Arm
 from seawall.decide.objective import tally
-from seawall.decide.scaling import Memory, assess_all, profile_of, weight
+from seawall.decide.scaling import Memory, assess_all, profile_of
+from seawall.decide.telling import Verdict, acted_on, verdict
 from seawall.decide.types import Assessment, Budget, Windows
 from seawall.measure.budget import Ledger
 from seawall.measure.types import ArmSample, Reading
@@ -28,7 +30,10 @@ from seawall.sizing.calibration import BatchCount
 from seawall.sizing.profile import Dispatch
 
 FIGURES_SECONDS = 60.0
+VERDICTS_SECONDS = 30.0
+"""Between two verdicts that are told: a latency just at its objective is no reason to write all the time."""
 
+News = Literal["", "Decision", "Verdict", "Figures"]
 Batches = Mapping[str, tuple[BatchCount, ...]]
 
 
@@ -60,6 +65,10 @@ class Scaled:
     budget: Budget | None = None
     shown: tuple[Mapping[str, Assessment], Budget | None] = field(default_factory=lambda: ({}, None))
     shown_at: float = float("-inf")
+    verdicts: Mapping[str, Verdict] = field(default_factory=dict)
+    """of what is shown"""
+    judged_at: float = float("-inf")
+    """when another verdict was last told"""
     cutter: Cutter | None = None
     windows: Windows = field(default_factory=Windows)
     counts: Counts = field(default_factory=Counts)
@@ -139,17 +148,45 @@ class Scaled:
         table = tables.get(profile, dispatching.of(reading), arm.slo_ms) if profile is not None else None
         return replace(arm, reading=reading, table=table)
 
-    def publish(self, now: float) -> bool:
-        """Whether what is public has changed, so that the service deserves a look."""
-        before, budget = self.shown
-        decided = _weights(self.assessments) != _weights(before)
-        if not decided:
-            if now - self.shown_at < FIGURES_SECONDS:
-                return self._on_its_way()
-            if _figures(self.assessments, self.budget) == _figures(before, budget):
-                return self._on_its_way()
+    def publish(self, now: float) -> News:
+        """What of it has changed in public; nothing if the service deserves no look."""
+        verdicts = self._verdicts()
+        news = self._news(now, verdicts)
+        if not news:
+            return "Decision" if self._on_its_way() else ""
+        if verdicts != self.verdicts:
+            self.verdicts, self.judged_at = verdicts, now
         self.shown, self.shown_at = (self.assessments, self.budget), now
-        return True
+        return news
+
+    def _news(self, now: float, verdicts: Mapping[str, Verdict]) -> News:
+        before, budget = self.shown
+        if _acted_on(self.assessments) != _acted_on(before):
+            return "Decision"
+        if verdicts != self.verdicts and not 0 <= now - self.judged_at < VERDICTS_SECONDS:
+            return "Verdict"
+        if 0 <= now - self.shown_at < FIGURES_SECONDS:
+            return ""
+        return "Figures" if _figures(self.assessments, self.budget) != _figures(before, budget) else ""
+
+    def _verdicts(self) -> dict[str, Verdict]:
+        objectives = {arm.revision: arm.slo_ms for arm in self.arms}
+        return {
+            revision: verdict(assessment, objectives[revision], self.verdicts.get(revision))
+            for revision, assessment in self.assessments.items()
+        }
+
+    def flows(self, now: float) -> bool:
+        """Windows come one after the other, and each has the service looked at."""
+        cutter, closed = self.cutter, self.windows.closed
+        return cutter is not None and bool(closed) and now - closed[-1].end <= 2 * cutter.seconds
+
+    def learns(self, revision: str) -> bool:
+        """Requests come, and nothing but their service times is missing to size it."""
+        assessment = self.assessments.get(revision)
+        reading = assessment.reading if assessment is not None else None
+        busy = reading is not None and bool(reading.rate_15s)
+        return busy and assessment is not None and assessment.profile == "None"
 
     def _on_its_way(self) -> bool:
         """The operator itself is still bringing a count to where it is wanted, as fast as it may."""
@@ -184,8 +221,8 @@ def _target(arm: Arm) -> Target:
     )
 
 
-def _weights(assessments: Mapping[str, Assessment]) -> dict[str, tuple[Any, ...]]:
-    return {revision: weight(assessment) for revision, assessment in assessments.items()}
+def _acted_on(assessments: Mapping[str, Assessment]) -> dict[str, tuple[object, ...]]:
+    return {revision: acted_on(assessment) for revision, assessment in assessments.items()}
 
 
 def _figures(assessments: Mapping[str, Assessment], budget: Budget | None) -> Sequence[object]:

@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 SYNC_SECONDS = 15.0
 BATCHES_SECONDS = 60.0
+LEARNING_SECONDS = 15.0
+"""Between two looks at the batches of a revision that waits for them; its count stands meanwhile."""
 BATCHES_AT_ONCE = 16
 REFRESH_SECONDS = 60.0
 """What no version tells of: a mode that has waited long enough, a class's new price."""
@@ -75,6 +77,7 @@ class Scaler:
         self._synced = float("-inf")
         self._asking: asyncio.Task[None] | None = None
         self._asked = float("-inf")
+        self._hurried = float("-inf")
         self._counting = Counting(metrics, self._counted)
 
     def __len__(self) -> int:
@@ -108,9 +111,8 @@ class Scaler:
         await self._read()
         await self._cut()
         now = self._clock()
-        if now - self._asked >= BATCHES_SECONDS and (self._asking is None or self._asking.done()):
-            self._asked = now
-            self._asking = asyncio.create_task(self._ask_batches(), name="batch-statistics")
+        if (self._asking is None or self._asking.done()) and (due := self._batches_due(now)):
+            self._asking = asyncio.create_task(self._ask_batches(due), name="batch-statistics")
         # Half a round early rather than a whole one late.
         if not 0 <= now - self._synced < SYNC_SECONDS - self._settings.interval_seconds / 2:
             self._synced = now
@@ -195,7 +197,18 @@ class Scaler:
             for t in targets
         ]
 
-    async def _ask_batches(self) -> None:
+    def _batches_due(self, now: float) -> list[tuple[Scaled, Target]]:
+        """Everybody once a minute; in between those who can be sized as soon as this is known."""
+        targets = [(s, target) for s in self._services.values() for target in s.targets()]
+        if not 0 <= now - self._asked < BATCHES_SECONDS:
+            self._asked = self._hurried = now
+            return targets
+        if not 0 <= now - self._hurried < LEARNING_SECONDS:
+            self._hurried = now
+            return [(s, target) for s, target in targets if s.learns(target.revision)]
+        return []
+
+    async def _ask_batches(self, due: Sequence[tuple[Scaled, Target]]) -> None:
         """Beside the rounds: a pod that is slow to answer holds up nobody."""
         limit = asyncio.Semaphore(BATCHES_AT_ONCE)
 
@@ -209,8 +222,7 @@ class Scaler:
             if told_by_pods:
                 service.batches[target.revision] = told_by_pods
 
-        everybody = [(s, target) for s in self._services.values() for target in s.targets()]
-        await asyncio.gather(*(ask(service, target) for service, target in everybody))
+        await asyncio.gather(*(ask(service, target) for service, target in due))
 
     async def _sync(self, now: float) -> None:
         for number, (key, service) in enumerate(list(self._services.items())):
@@ -227,5 +239,7 @@ class Scaler:
         service.assess(now, self._tables, self._settings.dispatching)
         for revision, figures in service.telemetry().items():
             self._telemetry.arms[key, revision] = figures
-        if service.publish(now):
+        news = service.publish(now)
+        # Of a candidate on trial every window is a look already; what is no decision is told with the next.
+        if news == "Decision" or (news and not (self._judged(key) and service.flows(now))):
             self._wake(key)

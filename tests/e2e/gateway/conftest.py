@@ -1,10 +1,14 @@
-"""A service that is rolled out while clients ask it through the gateway, one for each module that wants it."""
+"""A service that is rolled out while clients ask it through the gateway, one for each module that wants it.
+
+The module's SERVES names the version that it begins with, `first` if absent.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import pytest_asyncio
 from demo_gateway import Watch, entry, through
 from load import Load
@@ -14,10 +18,12 @@ from support.routed import ANSWERED, GOLDEN, HOSTS, NAME, RATE, ROUTES, Stand, s
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stand(kube: Any, source: Path, operator: Any) -> AsyncIterator[Stand]:
+async def stand(
+    kube: Any, source: Path, operator: Any, request: pytest.FixtureRequest
+) -> AsyncIterator[Stand]:
     await operator.steady()
     versions.pack(source)
-    await kube.apply(versions.golden_set(GOLDEN), served("first"))
+    await kube.apply(versions.golden_set(GOLDEN), served(getattr(request.module, "SERVES", "first")))
     await kube.wait_ready(NAME, 240)
     loads = [
         Load(entry(NAME, protocol), versions.inputs(), ANSWERED, rate=RATE, connect=through(host))
