@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 FAST := not apiserver and not node and not stores
 
-.PHONY: help setup programs check test test-apiserver test-stores test-keda test-gateway test-training test-gpu test-node test-models demo demo-down bench crds golden dashboards pictures images docs audit lock clean
+.PHONY: help setup programs check test test-apiserver test-stores test-keda test-flux test-gateway test-training test-gpu test-node test-models demo demo-down bench crds golden dashboards pictures images docs audit lock clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -33,6 +33,9 @@ test-stores: setup programs ## the tests that need a real S3 server, a real regi
 test-keda: setup programs ## scaling through a real KEDA; not part of `make test`: its first build takes 15 minutes
 	$(PY) -m pytest -q tests/keda
 
+test-flux: setup ## GitOps through a real Flux; not part of `make test`: its first build takes eight minutes
+	$(PY) -m pytest -q -m apiserver tests/gitops
+
 test-training: setup ## presets that train and models of other frameworks, in their own environments
 	tools/convert-env > /dev/null
 	"$$(tools/training-env)" -m pytest -q tests/training
@@ -46,7 +49,7 @@ test-node: setup ## the tests that need the whole local cluster
 	$(PY) -m pytest -q -m node tests/images
 	tools/e2e
 
-test-gateway: setup ## p99 and rollouts through a real gateway; not part of `make test`: Go builds, then a quarter of an hour
+test-gateway: setup ## p99 and rollouts through a real gateway; not part of `make test`: Go builds, then half an hour
 	tools/e2e --gateway
 
 test-models: setup ## fine-tuned and converted models in the local cluster; not part of `make test`: a 3 GB image
@@ -56,7 +59,7 @@ test: export SEAWALL_EXAMPLES := 3000
 test: TIER := $(FAST)
 test: programs check test-apiserver test-stores test-training test-node ## everything that CI runs
 
-demo: setup ## from nothing to two served models
+demo: setup ## from nothing to served, updated and scaled models
 	tools/demo up
 
 demo-down: ## leaves no trace of the demo

@@ -166,6 +166,8 @@ def test_every_program_can_be_made_and_in_one_way(bundle: binaries.Bundle) -> No
         (binaries.KUBERNETES, "k8s.io/kubernetes"),
         (binaries.PROMETHEUS, "github.com/prometheus/prometheus"),
         (binaries.KEDA, "github.com/kedacore/keda/v2"),
+        (binaries.FLUX, "github.com/fluxcd/source-controller"),
+        (binaries.FLUX, "github.com/fluxcd/kustomize-controller"),
     ],
 )
 def test_a_wrapper_builds_the_version_that_its_bundle_is_called(bundle: binaries.Bundle, module: str) -> None:

@@ -60,7 +60,17 @@ PROMETHEUS = Bundle("prometheus", "0.315.0", ("prometheus", "promtool"), ("--ver
 CONTOUR = Bundle("contour", modules.SOURCES["contour"].version, ("contour",), ("version",))
 ENVOY = Bundle("envoy", "1.40.0", ("envoy",), ("--version",))
 KEDA = Bundle("keda", modules.SOURCES["keda"].version, ("keda-operator", "keda-adapter"), ("--version",))
-BUNDLES = (KUBERNETES, CONTAINERD, COREDNS, HELM, VERSITYGW, REGISTRY, PROMETHEUS, CONTOUR, ENVOY, KEDA)
+# Flux, for the tests of GitOps; it cannot be asked for its version.
+FLUX = Bundle(
+    "flux",
+    modules.SOURCES["kustomize-controller"].version,
+    ("source-controller", "kustomize-controller"),
+    ("--version",),
+)
+BUNDLES = (
+    *(KUBERNETES, CONTAINERD, COREDNS, HELM, VERSITYGW, REGISTRY),
+    *(PROMETHEUS, CONTOUR, ENVOY, KEDA, FLUX),
+)
 # Debian and Ubuntu package these; any version that they ship is good enough.
 PACKAGED = {"etcd": "etcd-server", "runc": "runc"}
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

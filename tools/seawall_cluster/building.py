@@ -22,6 +22,7 @@ WRAPPERS = {
     "k8s": ("go", "k8s.io/kubernetes/cmd/{program}"),
     "prometheus": ("go-prometheus", "github.com/prometheus/prometheus/cmd/{program}"),
     "keda": ("go-keda", "github.com/kedacore/keda/v2/cmd/{program}"),
+    "flux": ("go-flux", "github.com/fluxcd/{program}"),
 }
 MODULES = {
     "containerd": "github.com/containerd/containerd/v2/cmd/{program}@v{version}",

@@ -62,6 +62,24 @@ SOURCES = {
             *_each("config/crd/bases", "eventing.keda.sh", "cloudeventsources", "clustercloudeventsources"),
         ),
     ),
+    "source-controller": Source(
+        "github.com/fluxcd/source-controller",
+        "1.9.1",
+        "h1:FF8XTxLND/pXzVtUESKURUDiItFJQDZBZkbHvZimN8s=",
+        # It ends where one of its kinds is unknown.
+        _each(
+            "config/crd/bases",
+            "source.toolkit.fluxcd.io",
+            *("buckets", "externalartifacts", "gitrepositories", "helmcharts"),
+            *("helmrepositories", "ocirepositories"),
+        ),
+    ),
+    "kustomize-controller": Source(
+        "github.com/fluxcd/kustomize-controller",
+        "1.9.1",
+        "h1:jggQk9hMsnXG9QdPWNSKhttH5NdVN+HXm/dbKAJ3Uw8=",
+        _each("config/crd/bases", "kustomize.toolkit.fluxcd.io", "kustomizations"),
+    ),
     "monitoring": Source(
         "github.com/prometheus-operator/prometheus-operator",
         "0.85.0",

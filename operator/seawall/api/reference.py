@@ -19,9 +19,10 @@ stand beside each field under Rules. The API server stores no defaults. Editors 
 from the folder `schemas` or from `seawall schema` ([cli.md](cli.md)).
 
 ## Versions
-`v1alpha1` is the only version: served, and the one that is stored. Until Seawall 1.0 it may change between minor
-versions, as the changelog says; otherwise a field may be added to it, and none changes its meaning. Whoever reads drops fields that it does not know, so an operator from before a field was
-added acts as if it were absent; it loses nothing of a spec, because it writes none.
+`v1alpha1` is the only version: served, and the one that is stored. Until Seawall 1.0 it may
+change between minor versions, as the changelog says; otherwise a field may be added, and none changes its
+meaning. Whoever reads drops fields that it does not know, so an operator from before a field was added acts
+as if it were absent; it loses nothing of a spec, because it writes none.
 
 A later version will be a second entry of `spec.versions`, served beside this one, with the models of both in
 `operator/seawall/api` and, where a field has moved, a conversion webhook. Such a conversion must bring every

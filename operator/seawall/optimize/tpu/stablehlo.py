@@ -202,7 +202,6 @@ def _python() -> Path:
     if python is None:
         raise Refused(
             "ConversionFailed",
-            f"StableHLO needs jax: install it, or name its interpreter in {TPU}"
-            " (tools/venv tpu makes one)",
+            f"StableHLO needs jax: install it, or name its interpreter in {TPU} (tools/venv tpu makes one)",
         )
     return python
