@@ -12,6 +12,7 @@ import yaml
 from crd.test_rules import ACCEPTED, objects
 from seawall.api import crd
 from seawall.api.structural import Schema
+from seawall.api.v1alpha1 import API_VERSION
 from seawall.api.walk import as_sent
 
 ROOT = Path(__file__).parents[2]
@@ -19,7 +20,7 @@ EXAMPLES = [
     (path.name, document)
     for path in sorted((ROOT / "examples").rglob("*.yaml"))
     for document in yaml.safe_load_all(path.read_text(encoding="utf-8"))
-    if isinstance(document, dict) and document.get("kind") in crd.MODELS and "spec" in document
+    if isinstance(document, dict) and document.get("apiVersion") == API_VERSION and "spec" in document
 ]
 
 
