@@ -30,6 +30,7 @@ from seawall.decide.types import (
     Verification,
     VerificationRequest,
 )
+from seawall.desired.names import REVISION_LABEL
 from seawall.measure.types import ArmSample, Histogram, PodSample
 from seawall.ports import Target
 
@@ -87,6 +88,8 @@ class Mortal(seawall.adapters.kube.KubeCluster):
         name, weight = manifest["metadata"]["name"], ""
         if manifest["kind"] == "HTTPRoute":
             weight = f" {manifest['spec']['rules'][0]['backendRefs'][1]['weight']}"
+        elif manifest["kind"] == "Service" and REVISION_LABEL not in manifest["spec"]["selector"]:
+            weight = " both"
         ends(f"{manifest['kind']} {name}{weight}")
         return made
 

@@ -14,7 +14,7 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from apiserver.operators import Cluster
-from seawall.desired.names import REVISION_LABEL, SERVICE_LABEL
+from seawall.desired.names import REVISION_LABEL
 
 REQUESTS_PER_SECOND = 1500.0
 LATE, FAILED, BROKEN = 0.002, 0.0005, 0.06
@@ -22,6 +22,7 @@ WEIGHTS = {
     "httproutes.gateway.networking.k8s.io": "{.spec.rules[0].backendRefs[1].weight}",
     "grpcroutes.gateway.networking.k8s.io": "{.spec.rules[0].backendRefs[1].weight}",
     "inferenceservices": "{.status.rollout.desiredWeight}",
+    "services": r"{.spec.selector.serving\.seawall\.dev/revision}",
 }
 ROUTES = "apis/gateway.networking.k8s.io/v1"
 
@@ -142,23 +143,23 @@ class Played:
     ) -> None:
         now = time.time()
         selected = {live["metadata"]["name"]: live["spec"].get("selector") or {} for live in services}
-        for route in (route for route in routes if route["kind"] == "HTTPRoute"):
-            for backend in route["spec"]["rules"][0]["backendRefs"]:
-                selector = selected.get(backend["name"], {})
-                theirs = [
-                    pod["metadata"]
-                    for pod in pods
-                    if all(
-                        pod["metadata"]["labels"].get(k) == selector.get(k)
-                        for k in (REVISION_LABEL, SERVICE_LABEL)
-                    )
-                ]
-                asked = REQUESTS_PER_SECOND * (now - self._last) * backend["weight"] / 100
-                for meta in theirs:
-                    broken = meta["labels"][REVISION_LABEL] in self.broken
-                    counters = self.pods[meta["name"]]
-                    for at, part in enumerate((1.0, LATE, BROKEN if broken else FAILED)):
-                        counters[at] += asked * part / len(theirs)
+        gateway = [route for route in routes if route["kind"] == "HTTPRoute"]
+        backends = [each for route in gateway for each in route["spec"]["rules"][0]["backendRefs"]]
+        routed = {backend["name"] for backend in backends}
+        alone = [name for name in selected if name not in routed and "-" not in name]
+        for backend in (*backends, *({"name": name, "weight": 100} for name in alone)):
+            selector = selected.get(backend["name"], {})
+            theirs = [
+                pod["metadata"]
+                for pod in pods
+                if selector and selector.items() <= pod["metadata"]["labels"].items()
+            ]
+            asked = REQUESTS_PER_SECOND * (now - self._last) * backend["weight"] / 100
+            for meta in theirs:
+                broken = meta["labels"][REVISION_LABEL] in self.broken
+                counters = self.pods[meta["name"]]
+                for at, part in enumerate((1.0, LATE, BROKEN if broken else FAILED)):
+                    counters[at] += asked * part / len(theirs)
         for pod in pods:
             self.pods[pod["metadata"]["name"]]  # it tells zeros before its first request
         self._last = now
@@ -171,7 +172,8 @@ class Played:
 
 
 class History:
-    """Every version of some objects, in the order in which the API server wrote them."""
+    """Every version of some objects, in the order in which the API server wrote them. A Service's weight is 1
+    while it selects more than one revision."""
 
     def __init__(self, cluster: Cluster, namespace: str, folder: Path) -> None:
         server = cluster.server
@@ -197,6 +199,8 @@ class History:
         for file in self.files.values():
             for line in file.read_text().splitlines():
                 version, what, weight = line.split("|")
+                if what.startswith("Service "):
+                    weight = "0" if weight else "1"
                 found.append((int(version), what, int(weight or 0)))
         last: dict[str, int] = {}
         told = []

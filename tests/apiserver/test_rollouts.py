@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,13 @@ ENDS = {
     # between the weight that leaves and the status
     "broken": ["HTTPRoute broken 0"],
 }
+BY_PODS = {
+    # between two Services that select both; between pods in the status and pods that are made; between the
+    # Service that has the candidate alone and the status
+    "good": ["Service good-headless both", "status good Stepping 50", "Service good"],
+    # between two Services that select one again
+    "bad": ["Service bad"],
+}
 
 
 class Mortal(OperatorProcess):
@@ -52,11 +59,11 @@ def definitions(cluster: Cluster) -> Iterator[None]:
 class Drama:
     """Two operators at any time, and what they are to die of."""
 
-    def __init__(self, cluster: Cluster, namespace: str, folder: Path) -> None:
+    def __init__(self, cluster: Cluster, namespace: str, folder: Path, names: Iterable[str]) -> None:
         self.cluster, self.namespace, self.folder = cluster, namespace, folder
         self.ends = folder / "ends"
         self.ends.mkdir()
-        for name in ENDS:
+        for name in names:
             (self.ends / name).write_text("")
         self.played = Played(cluster, namespace, folder / "counters.json")
         self.history = History(cluster, namespace, folder)
@@ -119,7 +126,7 @@ class Drama:
 
 @pytest.fixture
 def drama(cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[Drama]:
-    made = Drama(cluster, namespace, tmp_path)
+    made = Drama(cluster, namespace, tmp_path, (*ENDS, *BY_PODS))
     yield made
     made.close()
 
@@ -177,6 +184,60 @@ def test_two_rollouts_come_to_their_ends_through_four_ends_of_the_leader(
         assert weights(told, f"{kind} broken{suffix}") == [0, 25, 0]
     for name in ENDS:
         no_raise_comes_first(told, name)
+
+
+def split(name: str, namespace: str) -> dict[str, Any]:
+    """By pods."""
+    live = routed(name, namespace)
+    del live["spec"]["routing"]
+    live["spec"]["rollout"]["traffic"] = {"provider": "Replicas"}
+    return live
+
+
+def test_two_rollouts_by_pods_come_to_their_ends_through_four_ends_of_the_leader(
+    drama: Drama, cluster: Cluster, namespace: str
+) -> None:
+    cluster.apply(*(split(name, namespace) for name in BY_PODS))
+    drama.until("both serve", lambda: all("stableRevision" in drama.rollout(name) for name in BY_PODS))
+    before = {name: drama.rollout(name)["stableRevision"] for name in BY_PODS}
+
+    for name, ends in BY_PODS.items():
+        (drama.ends / name).write_text("\n".join(ends))
+        uri = f"s3://models/{name}-2.onnx"
+        cluster.patch("swi", name, namespace, {"spec": {"model": {"uri": uri}}})
+    drama.until("the bad one is there", lambda: len(drama.revisions("bad")) == 2)
+    [bad] = drama.revisions("bad") - {before["bad"]}
+    drama.played.broken.add(bad)
+    drama.until("both have ended", lambda: all(ended(drama, name) for name in BY_PODS))
+
+    assert not [path.name for path in drama.ends.iterdir() if path.read_text()], "every end has been met"
+    assert drama.deaths == 4
+    [good] = drama.revisions("good")
+    assert good != before["good"]
+    assert drama.revisions("bad") == {before["bad"]}
+    assert drama.rollout("good")["history"][0]["outcome"] == "Promoted"
+    assert drama.rollout("bad")["lastRejected"]["reason"] == "Regression"
+    for name, revision in (("good", good), ("bad", before["bad"])):
+        for each in (name, f"{name}-headless"):
+            live = cluster.get("service", each, namespace) or {}
+            assert live["spec"]["selector"] == {
+                "serving.seawall.dev/inferenceservice": name, "serving.seawall.dev/revision": revision,
+            }  # fmt: skip
+            assert "serving.seawall.dev/stable-revision" not in live["metadata"]["annotations"]
+
+    told = drama.history.told()
+    assert weights(told, "InferenceService good") == [0, 25, 50, 0]
+    assert weights(told, "InferenceService bad") == [0, 25, 0]
+    for name in BY_PODS:
+        recorded = 0
+        for what, weight in told:
+            if what == f"InferenceService {name}":
+                recorded = weight
+            assert weight == 0 or what not in (f"Service {name}", f"Service {name}-headless") or recorded, (
+                told
+            )
+        for each in (name, f"{name}-headless"):
+            assert weights(told, f"Service {each}") == [0, 1, 0]
 
 
 def ready(drama: Drama, name: str) -> bool:

@@ -31,6 +31,7 @@ from support.rollout_sim import (
     C,
     D,
     Look,
+    Pods,
     Sim,
 )
 
@@ -70,10 +71,11 @@ def demand(holds: bool, what: str, life: Life) -> None:
 class Life:
     """One service, for as many looks as one likes."""
 
-    def __init__(self, seed: int, displacing: float = 0.0) -> None:
-        """`displacing`: how many of the plans take the places of stable pods."""
+    def __init__(self, seed: int, displacing: float = 0.0, by_pods: float = 0.0) -> None:
+        """`displacing`: how many of the plans take the places of stable pods; `by_pods`: how many have no gateway
+        and split by pods."""
         self.seed, self.number, self.last = seed, 0, ""
-        self.displacing = displacing
+        self.displacing, self.by_pods = displacing, by_pods
         self.chance = random.Random(seed)  # noqa: S311 - a seed that shows a failure again
         self.sim = Sim.serving(
             fixed=self.chance.random() < 0.3,
@@ -89,7 +91,7 @@ class Life:
 
     def _plan(self) -> RolloutPlan:
         pick = self.chance.choice
-        return RolloutPlan(
+        plan = RolloutPlan(
             strategy=pick(("Canary", "Canary", "Canary", "Canary", "BlueGreen", "Direct")),
             steps=pick(STEPS),
             policy=Policy(
@@ -100,12 +102,14 @@ class Life:
                 no_data_seconds=120.0,
                 provider_down_seconds=120.0,
             ),
-            max_surge=pick((None, None, None, 1, 3)),
+            max_surge=pick((None, None, None, None, None, 3) if self.by_pods else (None, None, None, 1, 3)),
             displace=bool(self.displacing) and self.chance.random() < self.displacing,
+            by_pods=bool(self.by_pods) and self.chance.random() < self.by_pods,
             progress_seconds=300.0,
             rollback_seconds=pick((0.0, 5.0, 120.0, 600.0)),
             paused=self.chance.random() < 0.05,
         )
+        return replace(plan, by_pods=plan.by_pods and plan.strategy == "Canary")
 
     def run(self, looks: int) -> None:
         for _ in range(looks):
@@ -143,7 +147,7 @@ class Life:
                 route.settled = True
 
     def _happen(self) -> None:
-        name = self.chance.choice(FAULTS)
+        name = self.chance.choice((*FAULTS, "adds_pods", "adds_pods") if self.by_pods else FAULTS)
         self.last = name
         getattr(self, f"_{name}")()
 
@@ -198,6 +202,12 @@ class Life:
     def _resets_weights(self) -> None:
         for route in self.sim.routes or ():
             route.weight = self.chance.choice((0, 0, 10, 100))
+        if self.by_pods:
+            self.sim.both = self.chance.random() < 0.3
+
+    def _adds_pods(self) -> None:
+        """Somebody brings a revision back that had gone, or pods outlive their Deployment."""
+        self.sim.revisions.setdefault(self.chance.choice(REVISIONS), Pods(1, 1))
 
     def _breaks_a_route(self) -> None:
         if self.sim.routes:
@@ -236,7 +246,7 @@ class Life:
         empty = self._sends_to_nobody()
         counts = {name: pods.replicas for name, pods in sim.revisions.items()}
         least = min(weights, default=0)
-        revisions, dropped = set(sim.revisions), len(sim.dropped)
+        revisions, dropped, both = set(sim.revisions), len(sim.dropped), sim.both
         step = sim.look(killed, stale)
         after = [r.weight for r in sim.routes or () if r.present]
         for old, new in zip(weights, after, strict=True):
@@ -244,7 +254,11 @@ class Life:
             demand(new <= max(old, recorded), "routes carry no more than the status had recorded", self)
         self._nobody_sent(empty, killed, stale)
         for name in sim.dropped[dropped:]:
-            demand(sim.weight == 0 or sim.trial != name, f"{name} went while a route led to it", self)
+            if not sim.plan.by_pods:
+                demand(sim.weight == 0 or sim.trial != name, f"{name} went while a route led to it", self)
+            demand(
+                not sim.both or name != before.candidate, f"{name} went while the Services selected it", self
+            )
             demand(name not in (sim.selected, step.state.stable), f"{name} went while it served", self)
         demand(step.serving is None or step.serving in step.keep, "what serves is kept", self)
         if before.stable in revisions:
@@ -255,6 +269,7 @@ class Life:
         if stale is None:
             self._floor(before, step)
             self._places(before, step, counts, least)
+            self._selection(before, step, counts, both, killed)
         said = condition_of(
             step.state, sim.plan, name="digits", target=sim.target or step.state.candidate,
             trouble=next((p.trouble for p in [sim.revisions.get(sim.target or "")] if p and p.stuck), None),
@@ -266,6 +281,8 @@ class Life:
     def _sends_to_nobody(self) -> bool:
         """A route leads to a Service without a ready pod, while another revision could answer."""
         sim = self.sim
+        if sim.plan.by_pods:
+            return False  # Services find who is ready by themselves
         trial, serving = sim.revisions.get(sim.trial or ""), sim.revisions.get(sim.selected or "")
         return (
             sim.weight > 0 and (trial is None or trial.available == 0) and bool(serving and serving.available)
@@ -285,11 +302,11 @@ class Life:
         # Where all steps have been passed, an edited plan changes no more than what that is called.
         passed = before.step is not None and before.steps is not None and before.step >= before.steps
         onward = now.step is not None and before.step is not None and now.step > before.step
+        more = [now.weight > before.weight, (now.pods or 0) > (before.pods or 0)]
         forward = [
             onward and not passed,
             before.step is None and now.step is not None,
-            now.weight > before.weight,
-            (now.pods or 0) > (before.pods or 0),
+            *([any(more)] if self.sim.plan.by_pods else more),  # there the one is the other
             same and (now.displaced or 0) > (before.displaced or 0) and (before.displaced or 0) > 0,
             before.step_started_at is None and now.step_started_at is not None,
             now.stable != before.stable and before.stable is not None and step.switches,
@@ -349,6 +366,29 @@ class Life:
             enough = self._had.get(now.stable or "", 0) >= carries(need, 100 - now.weight)
             demand(enough or lost or given_up or alone, "traffic goes back to pods that carry it", self)
 
+    def _selection(
+        self, before: RolloutState, step: Step, counts: dict[str, int], both: bool, killed: str | None
+    ) -> None:
+        """Where Services split: a candidate is selected when that is on record and it is ready, with no more pods
+        than are on record, and beside nobody else."""
+        sim = self.sim
+        if sim.both and not both:
+            self.seen["selected by pods"] += 1
+            demand(before.weight > 0 and step.state.weight > 0, "both are selected as recorded", self)
+            demand(
+                self._had.get(before.candidate or "", 0) > 0, "both are selected once both are ready", self
+            )
+            demand(
+                set(counts) <= {before.stable, before.candidate}, "nobody else is selected with them", self
+            )
+        if sim.both and killed not in ("nothing", "Deployments"):
+            here = sim.revisions.get(before.candidate or "")
+            recorded = max(before.pods or 1, counts.get(before.candidate or "", 0))
+            demand(here is not None and here.replicas <= recorded, "no pods before they are recorded", self)
+        if before.step is not None and killed is None and sim.plan.by_pods:
+            lost = self._had.get(before.candidate or "", 0) == 0 and before.candidate in counts
+            demand(not lost or sim.state.weight == 0, "who has no ready pod has no weight on record", self)
+
     # --- the end of all faults
 
     def heal(self) -> None:
@@ -370,10 +410,10 @@ class Life:
         quiet = 0
         while quiet < 3 and self.number < healed + 80:
             self.number += 1
-            seen = copy.deepcopy((sim.status, sim.revisions, sim.routes, sim.selected, sim.trial))
+            seen = copy.deepcopy((sim.status, sim.revisions, sim.routes, sim.selected, sim.trial, sim.both))
             step = self._checked(None, None)
             if sim.state.phase not in AT_REST and seen == (
-                sim.status, sim.revisions, sim.routes, sim.selected, sim.trial
+                sim.status, sim.revisions, sim.routes, sim.selected, sim.trial, sim.both
             ):  # fmt: skip
                 alarm = step.requeue_after is not None or step.state.step is not None or sim.weight > 0
                 demand(alarm, "somebody looks again", self)
@@ -383,7 +423,10 @@ class Life:
         state = sim.state
         resting = state.phase in AT_REST
         demand(resting, "comes to rest when the faults stop", self)
-        demand(sim.weight == (state.weight if sim.routes else 0), "the routes are as recorded", self)
+        routed = not sim.plan.by_pods and sim.routes
+        if not sim.plan.by_pods:
+            demand(sim.weight == (state.weight if routed else 0), "the routes are as recorded", self)
+        demand(sim.both == (sim.plan.by_pods and state.weight > 0), "the Services are as recorded", self)
         first, second = sim.look(), sim.look()
         demand(
             first.state == second.state and not second.events, "the same world twice changes nothing", self
@@ -400,8 +443,8 @@ FAULTS = (
 )  # fmt: skip
 
 
-def live(seed: int, looks: int, displacing: float = 0.0) -> Life:
-    life = Life(seed, displacing)
+def live(seed: int, looks: int, displacing: float = 0.0, by_pods: float = 0.0) -> Life:
+    life = Life(seed, displacing, by_pods)
     life.run(looks)
     life.heal()
     return life

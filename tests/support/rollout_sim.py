@@ -16,6 +16,7 @@ from seawall.canary.shadow import Tally
 from seawall.decide.diagnose import Trouble
 from seawall.decide.rollout import advance
 from seawall.decide.rollout_plan import QualityStep, RolloutPlan, WeightStep
+from seawall.decide.rollout_pods import seen
 from seawall.decide.rollout_state import (
     Answers,
     BuildWait,
@@ -92,6 +93,8 @@ class Sim:
     revisions: dict[str, Pods] = field(default_factory=dict)
     selected: str | None = A
     trial: str | None = A
+    both: bool = False
+    """the Services select both revisions"""
     routes: list[Route] | None = field(default_factory=lambda: [Route(), Route()])
     look_says: Look = PASS
     answers: str = "Pass"
@@ -137,10 +140,24 @@ class Sim:
 
     @property
     def weight(self) -> int:
-        """What any of the routes sends by the candidate's name, at most."""
+        """What any of the routes sends by the candidate's name, at most; of the ready pods, where it is they who
+        split."""
+        if self.plan.by_pods:
+            return self.selection().most
         return max((r.weight for r in self.routes or () if r.present), default=0)
 
+    def selection(self) -> Routes:
+        state = self.state
+        ready = [
+            self.revisions[name].available if name in self.revisions else 0
+            for name in (state.candidate or "", state.stable or "")
+        ]
+        others = {*self.revisions} - {state.candidate, state.stable} if state.step is not None else set()
+        return seen(both=self.both, candidate=ready[0], stable=ready[1], others=min(others, default=""))
+
     def _routes(self) -> Routes | None:
+        if self.plan.by_pods:
+            return self.selection()
         if self.routes is None:
             return None
         here = [r for r in self.routes if r.present]
@@ -214,7 +231,8 @@ class Sim:
         """One look. `killed_after`: the last write that is done, or "nothing". `stale`: the status as a store
         shows it that lags behind; what raises, switches or deletes is decided again on the live one."""
         step = self.decide(stale)
-        if stale is not None and (step.switches or step.weight > self.weight or self._gone(step)):
+        raises = step.both and not self.both if self.plan.by_pods else step.weight > self.weight
+        if stale is not None and (step.switches or raises or self._gone(step)):
             stale, step = None, self.decide()
         writes: dict[str, Callable[[Step], None]] = {
             "Deployments": self._make,
@@ -243,7 +261,7 @@ class Sim:
                 self.revisions[name].settle()
 
     def _select(self, step: Step) -> None:
-        self.selected, self.trial = step.serving, step.trial or step.serving
+        self.selected, self.trial, self.both = step.serving, step.trial or step.serving, step.both
 
     def _route(self, step: Step) -> None:
         for route in self.routes or ():
@@ -253,6 +271,8 @@ class Sim:
 
     def _count(self, step: Step) -> None:
         state, plan = step.state, self.plan
+        if step.pods is not None:
+            state = replace(state, pods=step.pods)
         for name, pods in self.revisions.items():
             if state.displaced is not None and state.floor is not None and name == state.stable:
                 pods.replicas = max(1, state.floor - state.displaced)

@@ -13,7 +13,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from seawall.decide.types import Capabilities, Manifest, Windows
-from seawall.runtime.kinds import BY_NAME, WATCHED
+from seawall.desired.names import REVISION_LABEL
+from seawall.runtime.kinds import BY_NAME, WATCHED, labels_of
 from seawall.runtime.queue import RetryLater
 from support.rollout_world import BROKEN, FAILED, TICK, Clients, Surroundings
 from support.routes import ref, route
@@ -32,6 +33,7 @@ OWN: dict[str, Any] = {
         "grpcHostnames": ["b.example.com"],
     }
 }
+BY_PODS: dict[str, Any] = {"rollout": {"traffic": {"provider": "Replicas"}}}
 NAMED: dict[str, Any] = {"rollout": {"traffic": {"httpRoute": "theirs", "grpcRoute": "calls"}}}
 PLAN: dict[str, Any] = {
     "analysis": {"window": "10s", "warmup": {"requests": 0, "duration": "0s"}},
@@ -237,6 +239,12 @@ class Stage(Surroundings):
                 if backend.get("weight", 1):
                     revision = self.selected(backend["name"]) or ""
                     assert self.ready(revision) > 0, f"{backend} leads to nobody: {self.rollout}"
+        if self.both():
+            beside = {serves, self.rollout.get("candidateRevision", serves)}
+            assert {labels_of(pod)[REVISION_LABEL] for pod in self.cluster.of("Pod")} <= beside
+            recorded = self.rollout.get("candidateReplicas", 1)
+            for name in self.revisions() & beside - {serves}:
+                assert self.deployment(name)["spec"]["replicas"] <= recorded, "pods that nobody has recorded"
         [ready] = [c for c in self.status["conditions"] if c["type"] == "Ready"]
         assert ready["status"] == "True", f"it blinks: {ready}"
         for metric in (self.rollout.get("analysis") or {}).get("metrics", ()):
@@ -244,6 +252,11 @@ class Stage(Surroundings):
 
     def _raised(self, live: Manifest, share: int) -> None:
         recorded = self.rollout.get("desiredWeight", 0)
+        if live["kind"] == "Service":
+            assert recorded > 0, "a Service selects both, and the status has no weight"
+            pods = self.ready(self.rollout["candidateRevision"])
+            assert pods == self.rollout["candidateReplicas"], "a Service selects pods that are not ready"
+            return
         assert share <= recorded, f"{live['kind']} has {share}%, and the status says {recorded}"
         candidate, stable = self.rollout["candidateRevision"], self.rollout["stableRevision"]
         assert self.selected("digits-candidate") == candidate
@@ -252,4 +265,4 @@ class Stage(Surroundings):
         assert enough, f"{share}% for {pods} pods beside {beside}"
 
 
-__all__ = ["BROKEN", "FAILED", "MOMENTS", "NAMED", "NEXT", "OWN", "PODS", "Saved", "Stage"]
+__all__ = ["BROKEN", "BY_PODS", "FAILED", "MOMENTS", "NAMED", "NEXT", "OWN", "PODS", "Saved", "Stage"]

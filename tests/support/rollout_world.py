@@ -11,7 +11,7 @@ from typing import Any
 
 from seawall.canary.window import Arm, Window
 from seawall.decide.types import Manifest
-from seawall.desired.names import REVISION_LABEL
+from seawall.desired.names import REVISION_LABEL, STABLE_ANNOTATION
 from seawall.runtime.kinds import labels_of
 from support.routes import answered
 from support.writelog import WriteLog, share_of
@@ -99,12 +99,15 @@ class Surroundings:
 
     def traffic(self) -> None:
         """Requests go where the routes say; every other tick ends a window."""
+        stable, candidate = (self.rollout.get(f"{role}Revision") for role in ("stable", "candidate"))
         share = max((share_of(live) for live in self.routes()), default=0) / 100
-        for name, part in (("digits", 1 - share), ("digits-candidate", share)):
-            revision = self.selected(name)
+        asked = [(self.selected("digits"), 1 - share), (self.selected("digits-candidate"), share)]
+        if self.both():
+            share = self.of_pods()
+            asked = [(self.selected("digits"), 1 - share), (candidate, share)]
+        for revision, part in asked:
             if revision is not None:
                 self.clients.asked[revision] += REQUESTS_PER_TICK * part  # type: ignore[assignment]
-        stable, candidate = (self.rollout.get(f"{role}Revision") for role in ("stable", "candidate"))
         if stable and (self.now - START).total_seconds() % WINDOW == 0:
             arms = self._arm(stable, FAILED), self._arm(candidate, self.failing)
             end = self.now.timestamp()
@@ -133,8 +136,14 @@ class Surroundings:
         return [*self.cluster.of("HTTPRoute"), *self.cluster.of("GRPCRoute")]
 
     def share(self) -> int:
-        """The highest of any route."""
-        return max(share_of(live) for live in self.routes())
+        """The highest of any route; of the ready pods, where Services select both revisions."""
+        if self.both():
+            return round(100 * self.of_pods())
+        return max((share_of(live) for live in self.routes()), default=0)
+
+    def of_pods(self) -> float:
+        ready = [self.ready(str(self.rollout.get(f"{role}Revision"))) for role in ("candidate", "stable")]
+        return ready[0] / max(1, sum(ready))
 
     def deployment(self, revision: str) -> Manifest:
         return self.cluster.live("Deployment", f"digits-{revision}")
@@ -150,8 +159,18 @@ class Surroundings:
         )
 
     def selected(self, name: str) -> str | None:
+        """The stable one of two."""
         live = self.cluster.objects.get(("Service", "ns", name))
-        return live["spec"]["selector"].get(REVISION_LABEL) if live is not None else None
+        if live is None:
+            return None
+        stable = live["metadata"].get("annotations", {}).get(STABLE_ANNOTATION)
+        found: str | None = live["spec"]["selector"].get(REVISION_LABEL) or stable
+        return found
+
+    def both(self) -> bool:
+        """A Service selects the pods of both revisions."""
+        lives = (self.cluster.objects.get(("Service", "ns", name)) for name in ("digits", "digits-headless"))
+        return any(REVISION_LABEL not in live["spec"]["selector"] for live in lives if live is not None)
 
 
 def _pod(name: str, deployment: Manifest, *, ready: bool) -> Manifest:

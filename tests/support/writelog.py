@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from seawall.decide.types import EventNote, Manifest, ObjectRef
-from seawall.desired.names import REVISION_LABEL
+from seawall.desired.names import REVISION_LABEL, SERVICE_LABEL
 from seawall.ports import ApiUnavailable
 from support.fakecluster import FakeCluster
 
@@ -19,6 +19,9 @@ MOMENTS: tuple[Moment, ...] = ("before", "after", "beside")
 been sent together with it arrived."""
 FAULTS: tuple[Moment, ...] = ("refused", "unanswered")
 """The same without an end: the operator is told that it did not succeed, which is true or not."""
+
+
+BOTH = "both"
 
 
 class Killed(BaseException):
@@ -32,7 +35,7 @@ class Written:
     name: str
     at: datetime
     said: Any
-    """a route's share, a Deployment's count, a Service's revision, a status's rollout"""
+    """a route's share, a Deployment's count, a Service's revision or BOTH, a status's rollout"""
 
 
 class WriteLog(FakeCluster):
@@ -48,7 +51,7 @@ class WriteLog(FakeCluster):
         self.checks: list[Callable[[], None]] = []
         """after each write"""
         self.raised: Callable[[Manifest, int], None] = lambda route, share: None
-        """a route has just been told to give the candidate more"""
+        """a route has just been told to give the candidate more, or a Service to select it, too"""
 
     def skip_versions(self, many: int) -> None:
         """Objects of another log are here now: what is written from now on is newer."""
@@ -63,10 +66,14 @@ class WriteLog(FakeCluster):
     async def apply(self, manifest: Mapping[str, Any], *, force: bool) -> Manifest:
         kind, name, act = manifest["kind"], manifest["metadata"]["name"], super().apply
         before = self._share(kind, name)
+        selected = self._selected(name) if kind == "Service" else ""
 
         def said() -> Any:
             if kind == "Service":
-                return manifest["spec"]["selector"].get(REVISION_LABEL)
+                now = _selected(manifest)
+                if now == BOTH != selected:
+                    self.raised(self.live(kind, name), 0)
+                return now
             return self._told(kind, name, before)
 
         made: Manifest = await self._write("apply", kind, name, lambda: act(manifest, force=force), said)
@@ -136,6 +143,10 @@ class WriteLog(FakeCluster):
             raise ApiUnavailable("time-out")
         return result
 
+    def _selected(self, name: str) -> str | None:
+        live = self.objects.get(("Service", "ns", name))
+        return _selected(live) if live is not None else None
+
     def _share(self, kind: str, name: str) -> int:
         route = self.objects.get((kind, "ns", name))
         return share_of(route) if route is not None and kind.endswith("Route") else 0
@@ -148,8 +159,9 @@ class WriteLog(FakeCluster):
 
     # What was written.
 
-    def shares(self, kind: str) -> list[int]:
-        """Every share of the candidate in the routes of this kind, in order, each change once."""
+    def shares(self, kind: str) -> list[Any]:
+        """Every share of the candidate in the routes of this kind, in order, each change once; of Services, what
+        they have selected."""
         said = [written.said for written in self.log if written.kind == kind]
         return [share for share, _ in itertools.groupby(said)]
 
@@ -165,6 +177,12 @@ class WriteLog(FakeCluster):
             for written in self.log
             if written.verb not in ("status", "record")
         ]
+
+
+def _selected(service: Mapping[str, Any]) -> str | None:
+    selector = service["spec"]["selector"]
+    found: str | None = selector.get(REVISION_LABEL, BOTH if SERVICE_LABEL in selector else None)
+    return found
 
 
 def share_of(route: Mapping[str, Any]) -> int:

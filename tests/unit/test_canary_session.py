@@ -167,7 +167,7 @@ def test_what_speaks_for_going_on_begins_anew_with_a_step_and_the_rest_adds_up()
     before = found.said(SETTINGS)
     turned = session.read(found, (), second, SETTINGS)
     assert turned is not None
-    assert (turned.requests, turned.everybody, turned.step, turned.weight) == (0, 0, 1, 50)
+    assert (turned.requests, turned.share.asked, turned.step, turned.weight) == (0, 0, 1, 50)
     assert everything(turned) == OPEN
     after = turned.said(SETTINGS)
     assert [s.evidence.rollback for s in after] == [s.evidence.rollback for s in before]
@@ -279,15 +279,15 @@ def test_the_share_of_the_requests(
     known = [Window(15.0 + 15 * i, Arm(stable), Arm(candidate)) for i in range(4)]
     found = session.read(None, known, replace(HERE, weight=weight), SETTINGS)
     assert found is not None
-    assert found.share() == (pytest.approx(share, abs=1e-3) if share is not None else None), name
-    assert found.share_wrong() == wrong, name
+    assert found.share.told() == (pytest.approx(share, abs=1e-3) if share is not None else None), name
+    assert found.share.wrong() == wrong, name
 
 
 def test_windows_in_which_the_candidate_had_no_pod_are_not_of_the_step() -> None:
     known = [Window(15.0 + 15 * i, STABLE, Arm(ready_pods=0)) for i in range(9)]
     found = session.read(None, known, HERE, SETTINGS)
     assert found is not None
-    assert (found.quiet, found.everybody, found.share_wrong()) == (0, 0, False)
+    assert (found.quiet, found.share.asked, found.share.wrong()) == (0, 0, False)
 
 
 def test_what_is_kept_is_small_and_readable() -> None:
@@ -362,7 +362,8 @@ GARBAGE = {
     "nothing": _first(None),
     "a number beyond all": _first("1e300"),
     "a negative sum": lambda kept: kept["metrics"][0]["kept"].__setitem__(40, "-3"),
-    "a weight beyond all": lambda kept: kept["kept"].__setitem__(-4, "900"),
+    "a weight beyond all": lambda kept: kept["kept"].__setitem__(8, "900"),
+    "a share of less than nothing": lambda kept: kept["kept"].__setitem__(-1, "-1"),
     "sums that are a text": lambda kept: kept.update(kept="1-abc"),
     "another rollout": lambda kept: kept["kept"].__setitem__(0, "2-def"),
     "other bounds": lambda kept: kept["kept"].__setitem__(1, "latency:0.02:1.25:2"),

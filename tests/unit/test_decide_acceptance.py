@@ -43,6 +43,15 @@ ACCEPTED: dict[str, dict[str, Any]] = {
     },
     "blue and green without routes": {"rollout": {"strategy": "BlueGreen", "rollbackWindow": "1h"}},
     "the provider by its name": {"rollout": {"traffic": {"provider": "GatewayAPI"}}},
+    "shares of pods": {
+        "rollout": {
+            "strategy": "Canary",
+            "traffic": {"provider": "Replicas"},
+            "steps": [{"quality": {"goldenSet": {"configMapRef": "a"}}}, {"weight": 25}, {"weight": 50}],
+            "capacity": {"maxSurgeReplicas": 2},
+        }
+    },
+    "shares of pods because they are asked for": {"rollout": {"traffic": {"provider": "Replicas"}}},
     "names for HTTP and gRPC": {
         "routing": {**ROUTING, "hostnames": ["a.example.com"], "grpcHostnames": ["grpc.a.example.com"]}
     },
@@ -68,7 +77,11 @@ NOT_THERE: dict[str, tuple[dict[str, Any], str, str]] = {
     ),
     "Istio": ({"traffic": {"provider": "Istio"}}, "spec.rollout.traffic.provider Istio", "use GatewayAPI"),
     "Nginx": ({"traffic": {"provider": "Nginx"}}, "spec.rollout.traffic.provider Nginx", "use GatewayAPI"),
-    "replicas": ({"traffic": {"provider": "Replicas"}}, "provider Replicas", "use GatewayAPI"),
+    "making room without a gateway": (
+        {"traffic": {"provider": "Replicas"}, "capacity": {"mode": "Displace"}},
+        "spec.rollout.capacity.mode Displace with traffic.provider Replicas",
+        "use Surge",
+    ),
     "making room at once": (
         {"capacity": {"mode": "Displace"}},
         "spec.rollout.capacity.mode Displace with strategy Direct",
@@ -91,6 +104,25 @@ def test_what_is_not_there_is_refused_with_what_to_do_instead(
     assert reason == "NotImplemented"
     assert f"{field} is not acted on by this version of Seawall; " in message
     assert instead in message
+
+
+CONTRADICTED: dict[str, tuple[dict[str, Any], str]] = {
+    "beside routes of the operator's making": (
+        {"routing": ROUTING, "rollout": {"traffic": {"provider": "Replicas"}}}, "leave out spec.routing",
+    ),
+    "beside a route of the user's": (
+        {"rollout": {"traffic": {"provider": "Replicas", "httpRoute": "r"}}}, "leave out spec.routing",
+    ),
+    "where nothing is split": (
+        {"rollout": {"strategy": "BlueGreen", "traffic": {"provider": "Replicas"}}}, "strategy BlueGreen does not",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("spec", "words"), CONTRADICTED.values(), ids=CONTRADICTED)
+def test_shares_of_pods_contradict(spec: dict[str, Any], words: str) -> None:
+    ((reason, message),) = refused(**spec)
+    assert (reason, words in message) == ("ProviderContradicted", True)
 
 
 SHADOWS: dict[str, tuple[dict[str, Any], list[str]]] = {

@@ -209,6 +209,63 @@ def test_a_share_that_is_not_the_weight_is_told() -> None:
     assert not look(cut(10))[1].share_wrong
 
 
+def test_a_clock_that_is_put_back_skips_no_window_and_counts_none_twice() -> None:
+    """An hour: what was counted stays, and the next failures are found at once, not an hour later."""
+    kept, before = look(cut(12))
+    back = timedelta(hours=1)
+    state = replace(STATE, analysis=kept, step_started_at=START - back)
+    moment = later(cut(12)) - back
+    noticed, stale = analysed(state, PLAN, Windows(cut(12)), moment)  # and the scaler has not yet
+    assert (stale.verdict, stale.candidate_requests) == ("Open", before.candidate_requests)
+    after = [replace(w, end=w.end - back.total_seconds()) for w in cut(3, FAILING, first=15)]
+    state = replace(state, analysis=noticed)
+    kept, found = analysed(state, PLAN, Windows(tuple(after)), later(after))
+    assert (found.verdict, found.failing) == ("Rollback", True)
+    assert found.candidate_requests == before.candidate_requests + 3 * 75
+    assert analysed(replace(state, analysis=kept), PLAN, Windows(tuple(after)), later(after))[0] == kept
+
+
+def test_a_clock_that_leaps_ahead_passes_nobody_and_rolls_nobody_back() -> None:
+    """The same windows say the same; the hour in between, in which nobody measured, is no part of the step."""
+    kept, before = look(cut(6))
+    state, late = replace(STATE, analysis=kept), 3600.0
+    following = cut(3, first=9)
+    after = [replace(w, end=w.end + late) for w in following]
+    found = analysed(state, PLAN, Windows((*cut(6), *after)), later(after))[1]
+    assert found == analysed(state, PLAN, Windows((*cut(6), *following)), later(following))[1]
+    assert (found.verdict, found.trouble, found.seconds) == ("Open", "", 9 * 15.0)
+    silent = analysed(state, PLAN, Windows(cut(6)), later(cut(6)) + timedelta(seconds=late))[1]
+    assert (silent.verdict, silent.trouble) == ("Open", "ProviderDown")
+    assert silent.candidate_requests == before.candidate_requests
+
+
+BY_PODS = replace(PLAN, by_pods=True)
+
+
+def test_where_pods_split_the_share_is_that_of_the_ready_pods() -> None:
+    found = look(cut(10), replace(STATE, weight=30), BY_PODS)[1]
+    assert (found.share_wrong, found.share_due) == (False, pytest.approx(0.1))
+    stuck = look(cut(10, replace(SOUND, requests=30)), STATE, BY_PODS)[1]
+    assert (stuck.share_wrong, stuck.share_due) == (True, pytest.approx(0.1))
+    assert stuck.share == pytest.approx(30 / 705)
+
+
+def test_where_pods_split_a_count_that_moves_leaves_latency_in_the_judgement() -> None:
+    """More stable pods at the same weight on record: the loads are alike as before."""
+    crowded = cut(70, replace(SOUND, requests=25), stable=replace(STABLE, requests=725, ready_pods=29))
+    assert look(crowded, replace(STATE, step=1, weight=25), BY_PODS)[1].mismatched is False
+    assert "latency: nothing" not in look(crowded, replace(STATE, weight=25), BY_PODS)[1].message
+
+
+def test_servers_without_histograms_leave_nothing_to_compare_where_pods_split() -> None:
+    blind = cut(10, timed=False)
+    found = look(blind, STATE, BY_PODS, trouble="NoLatency", message="counters only")[1]
+    assert found.trouble == "NoLatency"
+    assert "Triton 26.01 or later" in found.trouble_message
+    errors = replace(BY_PODS, settings=Settings(rules=(RULES[1],)))
+    assert look(blind, STATE, errors, trouble="NoLatency", message="counters only")[1].trouble == ""
+
+
 def test_latency_does_not_count_while_it_warms_up() -> None:
     warm = replace(PLAN, warmup_seconds=600.0)
     assert look(cut(30, BAD), plan=warm)[1].verdict == "Open"

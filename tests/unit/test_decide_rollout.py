@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seawall.cli.rollout import VERBS
+from seawall.decide import rollout_commands
 from seawall.decide.diagnose import Trouble
 from seawall.decide.rollout import DRAIN, UNREACHABLE_LIMIT, advance
 from seawall.decide.rollout_plan import RolloutPlan
@@ -324,3 +326,7 @@ def test_a_step_repeated_in_the_same_world_changes_nothing_more(state: RolloutSt
     second = advance(first.state, after)
     third = advance(second.state, replace(after, selected=second.serving))
     assert third.state == advance(third.state, replace(after, selected=third.serving)).state
+
+
+def test_the_command_line_offers_the_words_that_are_obeyed() -> None:
+    assert tuple(VERBS) == rollout_commands.VERBS

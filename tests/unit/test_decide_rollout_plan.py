@@ -46,10 +46,19 @@ def test_a_service_is_routed_by_gateways_or_by_a_route_that_is_named(
     assert routed(spec_of(rollout, routing)) is expected
 
 
+def test_pods_split_where_it_is_asked_for_and_nothing_is_routed() -> None:
+    replicas = {"traffic": {"provider": "Replicas"}}
+    assert plan_of(spec_of(replicas), 3).by_pods
+    assert not plan_of(spec_of(replicas, GATEWAYS), 3).by_pods
+    assert not plan_of(spec_of({**replicas, "strategy": "BlueGreen"}), 3).by_pods
+    assert not plan_of(spec_of(None, GATEWAYS), 3).by_pods
+
+
 STRATEGIES = {
     "without routes it is Direct": (None, None, "Direct", ()),
     "with routes it is Canary": (None, GATEWAYS, "Canary", (MATCHED, HALF)),
     "with a named route it is Canary": ({"traffic": {"httpRoute": "r"}}, None, "Canary", (MATCHED, HALF)),
+    "Replicas make it a Canary": ({"traffic": {"provider": "Replicas"}}, None, "Canary", (MATCHED, HALF)),
     "Direct may be asked for": ({"strategy": "Direct"}, GATEWAYS, "Direct", ()),
     "BlueGreen has no step of its own": ({"strategy": "BlueGreen"}, None, "BlueGreen", ()),
     "BlueGreen compares answers": (

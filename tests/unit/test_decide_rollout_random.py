@@ -20,10 +20,10 @@ pytestmark = pytest.mark.long
 LOOKS = 100
 
 
-def lives(first: int, number: int, displacing: float = 0.0) -> tuple[int, Counter[str]]:
+def lives(first: int, number: int, displacing: float = 0.0, by_pods: float = 0.0) -> tuple[int, Counter[str]]:
     looks, seen = 0, Counter[str]()
     for seed in range(first, first + number):
-        life = live(seed, LOOKS, displacing)
+        life = live(seed, LOOKS, displacing, by_pods)
         looks += life.number
         seen += life.seen
     return looks, seen
@@ -58,6 +58,24 @@ def test_lives_with_displaced_pods_keep_every_promise() -> None:
         "CapacityUnavailable",
         "CapacityReturns",
         "StableNotReady",
+        "Promoting",
+        "Regression",
+        "RolledBack",
+    }
+    assert must - set(seen) == set()
+
+
+def test_lives_without_a_gateway_keep_every_promise() -> None:
+    looks, seen = lives(3000, 300, by_pods=0.9)
+    assert looks > 30_000
+    assert seen["selected by pods"] > 100
+    must = {
+        "CapacityUnavailable",
+        "StableNotReady",
+        "CandidateNotReady",
+        "OtherRevisions",
+        "WeightNotHonoured",
+        "SurgeTooSmall",
         "Promoting",
         "Regression",
         "RolledBack",
@@ -110,6 +128,42 @@ def hasty(patch: pytest.MonkeyPatch) -> None:
 
 def blind(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(rollout_stages, "_lost", lambda state, world, here, stable: stay(state, world, stable))
+
+
+def hurried(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(
+        rollout, "selecting", lambda previous, step, world: replace(step, both=step.state.weight > 0)
+    )
+
+
+def crowded(patch: pytest.MonkeyPatch) -> None:
+    honest = rollout_chaos.Sim.selection
+    patch.setattr(rollout_chaos.Sim, "selection", lambda self: replace(honest(self), problem=""))
+
+
+def plentiful(patch: pytest.MonkeyPatch) -> None:
+    honest = rollout.selecting
+    patch.setattr(
+        rollout, "selecting", lambda previous, step, world: replace(honest(previous, step, world), pods=None)
+    )
+
+
+SELECTIONS = {
+    "Services select before the status says so": (hurried, "selected as recorded"),
+    "Services select whoever has pods": (crowded, "nobody else is selected"),
+    "pods come before they are recorded": (plentiful, "before they are recorded"),
+    "lost pods keep their weight": (blind, "no weight on record|once both are ready"),
+}
+
+
+@pytest.mark.parametrize("name", SELECTIONS)
+def test_the_promises_notice_services_that_select_otherwise(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    breaks, words = SELECTIONS[name]
+    breaks(monkeypatch)
+    with pytest.raises(Broken, match=words):
+        lives(3000, 60, by_pods=0.9)
 
 
 def forgiving(patch: pytest.MonkeyPatch) -> None:

@@ -61,7 +61,7 @@ def world(shadow_: Shadow, *, after: float = 0.0, routes: Routes | None = SETTLE
 
 
 def decided(state: RolloutState, around: World, step: ShadowStep = STEP) -> Step | str:
-    return shadow(state, around, step, "new", "old")
+    return shadow(state, around, step, "old")
 
 
 GOES_ON: dict[str, tuple[RolloutState, World, str]] = {

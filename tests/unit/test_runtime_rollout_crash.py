@@ -10,11 +10,13 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
-from support.rollout_stage import BROKEN, FAILED, FIRST, MOMENTS, NAMED, NEXT, OWN, Saved, Stage
+from seawall.canary.shadow import Tally
+from support.golden import config_map
+from support.rollout_stage import BROKEN, BY_PODS, FAILED, FIRST, MOMENTS, NAMED, NEXT, OWN, Saved, Stage
 from support.writelog import FAULTS, Moment
 
 pytestmark = pytest.mark.long
@@ -60,6 +62,40 @@ def changes_again(stage: Stage) -> None:
         stage.edit(model=THIRD)
 
 
+GOLDEN = {"quality": {"goldenSet": {"configMapRef": "golden"}, "maxDisagreement": "0.01"}}
+SHADOW = {"shadow": {"percent": 5, "duration": "20s"}}
+COMPARED = Tally("s1", "", seen=2000, compared=2000, repeats=True, metrics=("top1",))
+
+
+class Compared(Stage):
+    """With a golden set, and servers and a comparator that tell how answers compare."""
+
+    answers: Literal["Pass", "Fail"] = "Pass"
+
+    def __init__(self, spec: dict[str, Any], **more: Any) -> None:
+        super().__init__(spec, **more)
+        self.cluster.add(config_map({"golden.npz": b"recorded"}))
+
+    def start(self) -> None:
+        super().start()
+        self.operator.servers.answers, self.operator.servers.counts = self.answers, COMPARED
+        self.operator.reconcile._comparer._clock = self._seconds
+
+    def _seconds(self) -> float:
+        return self.now.timestamp()
+
+    def tell(self) -> None:
+        comparator = self.cluster.objects.get(("Service", "ns", "digits-shadow"))
+        if comparator is not None and "clusterIP" not in comparator["spec"]:
+            comparator["spec"]["clusterIP"] = "10.9.0.1"
+            self.cluster.touch(comparator)
+        super().tell()
+
+
+class Differing(Compared):
+    answers = "Fail"
+
+
 @dataclass(frozen=True)
 class Story:
     ends: str
@@ -68,6 +104,10 @@ class Story:
     people: Callable[[Stage], None] = nobody
     failing: float = FAILED
     spec: dict[str, Any] = field(default_factory=lambda: OWN)
+    stage: type[Stage] = Stage
+
+    def staged(self, *, remembers: bool) -> Stage:
+        return self.stage(self.spec, failing=self.failing, remembers=remembers)
 
     def done(self, stage: Stage) -> bool:
         newest = stage.rollout["history"][0]
@@ -75,6 +115,8 @@ class Story:
         return ended and len(stage.revisions()) == 1 and newest["revision"] != stage.first
 
 
+BLUE_GREEN: dict[str, Any] = {"rollout": {"strategy": "BlueGreen", "steps": [GOLDEN]}}
+ANSWERS: dict[str, Any] = {**OWN, "rollout": {"steps": [GOLDEN, SHADOW, {"weight": "matched"}]}}
 STORIES = {
     "a sound candidate": Story("Idle", "Promoted"),
     "a broken candidate": Story("RolledBack", "Rejected", failing=BROKEN),
@@ -82,8 +124,18 @@ STORIES = {
     "a broken candidate behind the user's routes": Story(
         "RolledBack", "Rejected", failing=BROKEN, spec=NAMED
     ),
+    "a sound candidate without a gateway": Story("Idle", "Promoted", spec=BY_PODS),
+    "a broken candidate without a gateway": Story("RolledBack", "Rejected", failing=BROKEN, spec=BY_PODS),
+    "aborted at half without a gateway": Story("RolledBack", "Aborted", aborts_at_half, spec=BY_PODS),
+    "another spec without a gateway": Story("Idle", "Promoted", changes_again, spec=BY_PODS),
     "aborted at half of the traffic": Story("RolledBack", "Aborted", aborts_at_half),
     "taken back after the promotion": Story("RolledBack", "RolledBack", aborts_after_all),
+    "blue and green": Story("Idle", "Promoted", spec=BLUE_GREEN, stage=Compared),
+    "blue and green, taken back": Story(
+        "RolledBack", "RolledBack", aborts_after_all, spec=BLUE_GREEN, stage=Compared
+    ),
+    "other answers": Story("RolledBack", "Rejected", spec=ANSWERS, stage=Differing),
+    "answers, live requests, weights": Story("Idle", "Promoted", spec=ANSWERS, stage=Compared),
     "the old spec again": Story("Idle", "Aborted", reverts),
     "another spec in the middle": Story("Idle", "Promoted", changes_again),
 }
@@ -106,7 +158,7 @@ class Told:
 
 
 async def tell(story: Story, *, remembers: bool = True) -> Told:
-    stage = Stage(story.spec, failing=story.failing, remembers=remembers)
+    stage = story.staged(remembers=remembers)
     await stage.serving()
     stage.people = story.people
     stage.edit(model=NEXT)
@@ -123,7 +175,7 @@ async def tell(story: Story, *, remembers: bool = True) -> Told:
 
 async def again(told: Told, write: int, moment: Moment, *, remembers: bool = True, away: int = 0) -> Stage:
     """The same, with an end of the operator at this write."""
-    stage = Stage(told.story.spec, failing=told.story.failing, remembers=remembers)
+    stage = told.story.staged(remembers=remembers)
     stage.people, stage.away = told.story.people, away
     stage.resume([saved for saved in told.saved if saved.count < write][-1], told.stage)
     stage.kill_at(write, moment)
@@ -140,7 +192,7 @@ async def again(told: Told, write: int, moment: Moment, *, remembers: bool = Tru
 
 def shape(stage: Stage) -> str:
     """All that there is, to the last digit, and how the traffic came to where it is."""
-    shares = [stage.cluster.shares(kind) for kind in ("HTTPRoute", "GRPCRoute")]
+    shares = [stage.cluster.shares(kind) for kind in ("HTTPRoute", "GRPCRoute", "Service")]
     world = [
         stage.clients.windows,
         stage.clients.asked,
@@ -157,6 +209,7 @@ def lasting(stage: Stage) -> tuple[Any, ...]:
         json.loads(FIGURES.sub("#", json.dumps(objects))),
         stage.cluster.shares("HTTPRoute"),
         stage.cluster.shares("GRPCRoute"),
+        stage.cluster.shares("Service"),
         stage.cluster.recorded(),
     )
 
@@ -168,7 +221,14 @@ def _without(value: Any, names: frozenset[str]) -> Any:
 
 
 @pytest.mark.parametrize(
-    "name", ["a sound candidate", "a broken candidate", "taken back after the promotion"]
+    "name",
+    [
+        "a sound candidate",
+        "a broken candidate",
+        "taken back after the promotion",
+        "a sound candidate without a gateway",
+        "a broken candidate without a gateway",
+    ],
 )
 async def test_killed_at_every_third_write(name: str) -> None:
     told = await tell(STORIES[name])

@@ -290,6 +290,28 @@ async def test_a_routed_service_is_ready_when_its_gateways_say_so(town: Town) ->
     assert town.cluster.calls == {"get HTTPRoute": 1, "get GRPCRoute": 1}
 
 
+async def test_a_route_that_cannot_be_split_leaves_the_service_ready() -> None:
+    """What serves gets all that comes to it; only a rollout could not go on. One that is refused is another
+    matter."""
+    town = Town()
+    town.survey.capabilities = SERVED
+    town.put(digits(rollout={"traffic": {"httpRoute": "theirs"}}))
+    small = route("theirs", [STABLE(9), ref("else")(91)])
+    town.put(answered(small))
+    await town.reconcile(KEY)
+    town.bring_up(town.deployments()[0])
+    await town.reconcile(KEY)
+    told = town.condition("RouteReady")
+    assert (told["status"], told["reason"]) == ("True", "RouteWeightsTooSmall")
+    assert "give it 100 or more" in told["message"]
+    assert town.condition("Ready")["status"] == "True"
+    live = town.cluster.objects["HTTPRoute", "ns", "theirs"]
+    live["status"]["parents"][0]["conditions"][0]["status"] = "False"
+    town.cluster.touch(live)
+    await town.reconcile(KEY)
+    assert (town.condition("RouteReady")["status"], town.condition("Ready")["status"]) == ("False", "False")
+
+
 async def test_a_service_that_is_routed_no_more_loses_its_routes_before_the_candidates_service(
     town: Town,
 ) -> None:

@@ -16,13 +16,26 @@ ROUTED = (
     "(has(self.routing) || (has(self.rollout.traffic) && "
     "(has(self.rollout.traffic.httpRoute) || has(self.rollout.traffic.grpcRoute))))"
 )
-DIRECT = f"(has(self.rollout.strategy) ? self.rollout.strategy == 'Direct' : !{ROUTED})"
+BY_PODS = (
+    "(has(self.rollout.traffic) && has(self.rollout.traffic.provider) && "
+    "self.rollout.traffic.provider == 'Replicas')"
+)
+DIRECT = f"(has(self.rollout.strategy) ? self.rollout.strategy == 'Direct' : !{ROUTED} && !{BY_PODS})"
+HIGHEST_BY_PODS = 50
+"""Percent."""
 RULES_OF_SPEC: tuple[Rule, ...] = (
     rule(
-        f"!has(self.rollout) || !has(self.rollout.strategy) || self.rollout.strategy != 'Canary' || {ROUTED}",
-        "strategy Canary splits the traffic: set spec.routing, or name a route in rollout.traffic; "
-        "BlueGreen needs neither",
+        f"!has(self.rollout) || !has(self.rollout.strategy) || self.rollout.strategy != 'Canary' || {ROUTED} "
+        f"|| {BY_PODS}",
+        "strategy Canary splits the traffic: set spec.routing, name a route in rollout.traffic, or let its "
+        "provider be Replicas; BlueGreen needs none of these",
         ".rollout.strategy",
+    ),
+    rule(
+        f"!has(self.rollout) || !{BY_PODS} || !{ROUTED}",
+        "provider Replicas splits the traffic by the pods that the Service selects, without any route: leave "
+        "out routing, httpRoute and grpcRoute, or the provider",
+        ".rollout.traffic",
     ),
     rule(
         f"!has(self.rollout) || !{DIRECT} || !((has(self.rollout.steps) && "
@@ -92,7 +105,9 @@ class QualityStep(Model):
 class ShadowStep(Model):
     """Puts copies of live requests to both revisions and compares the answers; clients get none of them."""
 
-    percent: int = Field(ge=1, le=100, description="Share of the HTTP requests that are compared.")
+    percent: int = Field(
+        ge=1, le=100, description="Share of the HTTP requests that are compared, in percent."
+    )
     duration: AnalysisTime = Field(description="How long answers are compared.")
     max_disagreement: Level | None = Field(
         None,
@@ -149,11 +164,18 @@ class Traffic(Model):
                 "(self.manage == 'Weights') == (has(self.httpRoute) || has(self.grpcRoute))",
                 "manage is Weights where httpRoute or grpcRoute names a route, and Route where none is named",
                 ".manage",
-            )
+            ),
+            rule(
+                "!has(self.provider) || self.provider != 'Replicas' || !has(self.manage)",
+                "manage speaks of routes, and provider Replicas has none",
+                ".manage",
+            ),
         )
     )
     provider: Literal["GatewayAPI", "Istio", "Nginx", "Replicas"] | None = Field(
-        None, description="What the cluster routes with; GatewayAPI if absent."
+        None,
+        description="What splits the traffic; GatewayAPI if absent. Replicas: no gateway, the Service, "
+        "by numbers of pods; shares are those of pods, and one connection stays with one pod.",
     )
     http_route: ObjectName | None = Field(
         None, description="Existing HTTPRoute of the same namespace whose weights to set."
@@ -243,6 +265,20 @@ class RolloutSpec(Model):
                 ".analysis.templates",
             ),
             rule(
+                "!has(self.traffic) || !has(self.traffic.provider) || self.traffic.provider != 'Replicas' || "
+                "!has(self.strategy) || self.strategy == 'Canary'",
+                "provider Replicas splits the traffic, which only strategy Canary does",
+                ".strategy",
+            ),
+            rule(
+                "!has(self.traffic) || !has(self.traffic.provider) || self.traffic.provider != 'Replicas' || "
+                "!has(self.steps) || !self.steps.exists(s, has(s.weight) && type(s.weight) == int && "
+                f"int(s.weight) > {HIGHEST_BY_PODS})",
+                "with provider Replicas a weight is a share of pods beside those that serve, and the highest "
+                f"is {HIGHEST_BY_PODS}; the promotion gives the candidate the rest",
+                ".steps",
+            ),
+            rule(
                 "!has(self.capacity) || !has(self.capacity.mode) || self.capacity.mode != 'Displace' || "
                 "!has(self.rollbackWindow) || duration(self.rollbackWindow) == duration('0s')",
                 "capacity.mode Displace has no room for a previous revision that is kept warm; leave "
@@ -255,7 +291,7 @@ class RolloutSpec(Model):
         None,
         description="Direct: switch once the new revision is ready and answers right. BlueGreen: after the "
         "quality steps, all at once. Canary: by weights, judged at each. Canary if absent where there are "
-        "routes, else Direct.",
+        "routes, or where traffic.provider is Replicas; else Direct.",
     )
     paused: bool = Field(
         False,

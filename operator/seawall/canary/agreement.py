@@ -8,6 +8,7 @@ blamed for.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -106,7 +107,7 @@ def judge(counts: Counts, demands: Demands) -> tuple[Verdict, str]:
     told, known = _told(counts), _known(counts)
     accuracy = counts.accuracy
     alpha = demands.alpha if accuracy is None else demands.alpha / 2  # two ways to fail
-    may = f"{_percent(demands.most)} may"
+    may = f"{percent(demands.most)} may"
     if lower(counts.noise, counts.samples, demands.beta) > demands.most:
         return "Unknown", (
             f"the stable revision itself answers {counts.noise} of {counts.samples} inputs otherwise the"
@@ -117,15 +118,15 @@ def judge(counts: Counts, demands: Demands) -> tuple[Verdict, str]:
     least = lower(counts.differ, counts.samples, alpha)
     settled = counts.repeats and counts.noise == 0
     if least > demands.most and (settled or one_sided(counts.only_candidate, counts.only_stable) <= alpha):
-        return "Fail", f"{told}, which shows {_percent(least)} at least; {may}{known}"
+        return "Fail", f"{told}, which shows {percent(least)} at least; {may}{known}"
     largest = upper(counts.differ, counts.samples, demands.beta)
     if largest <= demands.most:
-        return "Pass", f"{told}, which shows {_percent(largest)} at most; {may}{known}"
+        return "Pass", f"{told}, which shows {percent(largest)} at most; {may}{known}"
     if demands.most == 0.0 and counts.differ == 0:
         # No number of samples proves that none differs: who allows none wants every answer the same.
         return "Pass", f"{told}; none may{known}"
     needed = _needed(counts, demands, alpha)
-    return "Unknown", f"{told}, which shows {_percent(largest)} at most; {needed}{known}"
+    return "Unknown", f"{told}, which shows {percent(largest)} at most; {needed}{known}"
 
 
 def _told(counts: Counts) -> str:
@@ -147,18 +148,29 @@ def _needed(counts: Counts, demands: Demands, alpha: float) -> str:
     if most == 0.0:
         return "none may"
     if counts.differ == 0:
-        return f"{math.ceil(math.log(demands.beta) / math.log1p(-most))} samples show {_percent(most)}"
-    samples = counts.samples
-    while samples < MOST_SAMPLES:
-        samples = math.ceil(samples * FINER)
-        differ = round(rate * samples)
+        return f"{math.ceil(math.log(demands.beta) / math.log1p(-most))} samples show {percent(most)}"
+
+    def shows(differ: int, samples: int) -> str:
         if upper(differ, samples, demands.beta) <= most:
-            return f"about {samples} such samples show {_percent(most)}"
-        if lower(differ, samples, alpha) > most:
-            return f"about {samples} such samples show more than {_percent(most)}"
-    return f"{MOST_SAMPLES} such samples would not tell it from {_percent(most)}"
+            return "Pass"
+        return "Fail" if lower(differ, samples, alpha) > most else ""
+
+    return settling(rate, range(counts.samples, MOST_SAMPLES), most, shows, "samples")
 
 
-def _percent(share: float) -> str:
-    percent = 100.0 * share
-    return f"{percent:.1f}%".replace(".0%", "%") if percent >= 1 else f"{percent:.2g}%"
+def settling(rate: float, among: range, most: float, shows: Callable[[int, int], str], what: str) -> str:
+    """How many would settle it, if further ones were like these. `among`: from those that there are to those
+    that are too many. `shows`: what so many differences of so many would, "" where nothing."""
+    samples = among.start
+    while samples < among.stop:
+        samples = math.ceil(samples * FINER)
+        verdict = shows(round(rate * samples), samples)
+        if verdict:
+            more = "" if verdict == "Pass" else "more than "
+            return f"about {samples} such {what} show {more}{percent(most)}"
+    return f"{among.stop} such {what} would not tell it from {percent(most)}"
+
+
+def percent(share: float) -> str:
+    hundred = 100.0 * share
+    return f"{hundred:.1f}%".replace(".0%", "%") if hundred >= 1 else f"{hundred:.2g}%"

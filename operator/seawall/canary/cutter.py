@@ -90,6 +90,8 @@ class Cutter:
         news = False
         if not -self.seconds <= now - self._due <= LONGEST_LAG:
             self._before, self._due = None, (math.floor(now / self.seconds) + 1) * self.seconds
+            # Of a clock that was put back: other windows will have these ends.
+            self.closed = deque((window for window in self.closed if window.end <= now), KEPT_WINDOWS)
         while stable is not None and self._due <= now:
             tried = candidate.standing(self._due) if candidate is not None else None
             here = _Both(stable.standing(self._due), tried)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,13 +19,14 @@ from seawall.canary import judge
 from seawall.canary.course import Course
 from seawall.canary.judge import Evidence, Settings, State
 from seawall.canary.kept import BOTH_LENGTH, keep_both, numbers, restore_both, texts
+from seawall.canary.share import LENGTH as SHARE_LENGTH
+from seawall.canary.share import Share
 from seawall.canary.window import Arm, Metric, Window
 
-FEWEST_FOR_SHARE = 200
-SHARE_DEVIATIONS, SHARE_SLACK = 4.0, 0.02
-"""A share of the requests beyond both of these is no chance."""
 SAME_MOMENT = 1e-3
 UNLIKE = 0.5
+SUMS = 10
+"""Numbers that are kept of a session beside its share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,15 @@ class Place:
     seconds: float = 15.0
     warmup_seconds: float = 0.0
     warmup_requests: float = 0.0
+    by_pods: bool = False
+    """the share is that of the ready pods, whatever the weight was at the step's start"""
+
+    def part(self, window: Window) -> float:
+        """Of a window's requests, that the candidate is meant to get."""
+        pods = window.stable.ready_pods, window.candidate.ready_pods
+        if self.by_pods and pods[0] is not None and pods[1] is not None and pods[0] + pods[1] > 0:
+            return pods[1] / (pods[0] + pods[1])
+        return self.weight / 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +81,10 @@ class Session:
     course: Course
     stable: tuple[tuple[float, float], ...]
     """(bad, total) by metric, in the windows in which the candidate's counted"""
-    everybody: float = 0.0
-    """requests of both arms in this step"""
+    share: Share = field(default_factory=Share)
+    """of the requests of both arms, in this step"""
+    seen: int = 0
+    """windows of this step"""
     quiet: int = 0
     """windows of this step since the candidate's last request"""
     unlike: float = 0.0
@@ -94,17 +106,6 @@ class Session:
         """Of the candidate, in this step."""
         return float(self.course.step.requests)
 
-    def share(self) -> float | None:
-        """Of this step's requests that the candidate got; None where they are too few to say."""
-        return self.requests / self.everybody if self.everybody >= FEWEST_FOR_SHARE else None
-
-    def share_wrong(self) -> bool:
-        share, meant = self.share(), self.weight / 100
-        if share is None:
-            return False
-        deviation = math.sqrt(meant * (1 - meant) / self.everybody)
-        return abs(share - meant) > SHARE_DEVIATIONS * deviation + SHARE_SLACK
-
     def said(self, settings: Settings) -> tuple[Said, ...]:
         return tuple(
             Said(rule.metric, evidence, float(trail.bad), float(trail.total), *sums)
@@ -125,6 +126,12 @@ class Session:
         return judge.OPEN if found == judge.PROMOTE and not self.requests > 0 else found
 
 
+def put_back(session: Session, now: float) -> Session:
+    """What was counted stays; windows that end from now on are new, whatever the clock had said before."""
+    whole, step = (state._replace(last_end=min(state.last_end, now)) for state in session.course)
+    return replace(session, origin=min(session.origin, now), course=Course(whole, step))
+
+
 def read(
     session: Session | None, windows: Iterable[Window], place: Place, settings: Settings
 ) -> Session | None:
@@ -141,7 +148,8 @@ def read(
             step=place.step,
             weight=place.weight,
             course=courses.next_step(session.course, settings),
-            everybody=0.0,
+            share=Share(),
+            seen=0,
             quiet=0,
             unlike=0.0,
         )
@@ -181,7 +189,10 @@ def _after(session: Session, window: Window, place: Place, settings: Settings) -
         faded = judge.MEMORY * session.unlike + (1 - judge.MEMORY) * unlike
         after = replace(
             after,
-            everybody=session.everybody + float(window.candidate.requests) + float(window.stable.requests),
+            share=session.share.seen(
+                float(window.stable.requests), float(window.candidate.requests), place.part(window)
+            ),
+            seen=session.seen + 1,
             quiet=0 if asked else session.quiet + 1,
             unlike=float(f"{faded:.9g}") if asked else session.unlike,
         )
@@ -214,7 +225,7 @@ def _rounded(session: Session) -> Session:
 
 def keep(session: Session, said: Sequence[Said], settings: Settings) -> dict[str, Any]:
     """As status.rollout.analysis has it; strings where a number has a fraction. `said`: by the session."""
-    share = session.share()
+    share = session.share.told()
     metrics = [
         _metric(each, keep_both(*trails), sums)
         for each, trails, sums in zip(
@@ -260,8 +271,8 @@ def _bounds(settings: Settings) -> str:
 def _sums(session: Session) -> list[str]:
     whole, step = session.course
     moments = [f"{moment:.3f}" for moment in (session.end, session.origin)]
-    counts = [whole.requests, step.requests, session.everybody, session.quiet, session.weight, session.step]
-    return [*moments, *texts([*counts, session.unlike, session.alarmed])]
+    counts = [whole.requests, step.requests, session.seen, session.quiet, session.weight, session.step]
+    return [*moments, *texts([*counts, session.unlike, session.alarmed, *session.share.kept()])]
 
 
 def restore(kept: object, rollout: str, settings: Settings) -> Session | None:
@@ -276,8 +287,9 @@ def _restored(kept: Any, rollout: str, settings: Settings) -> Session | None:
     name, bounds, *sums = kept["kept"]
     if name != rollout or bounds != _bounds(settings):
         return None
-    end, origin, requests, of_step, everybody, quiet, weight, step, unlike, alarmed = numbers(sums, 10)
-    if not 0 <= weight <= 100 or min(requests, of_step, everybody, quiet) < 0 or step < 0:
+    told = numbers(sums, SUMS + SHARE_LENGTH)
+    end, origin, requests, of_step, seen, quiet, weight, step, unlike, alarmed = told[:SUMS]
+    if not 0 <= weight <= 100 or min(requests, of_step, seen, quiet) < 0 or step < 0:
         return None
     by_metric: Mapping[str, Sequence[str]] = {each["metric"]: each["kept"] for each in kept["metrics"]}
     empty = courses.begin(settings)
@@ -295,5 +307,5 @@ def _restored(kept: Any, rollout: str, settings: Settings) -> Session | None:
     here = State(tuple(pair[1] for pair in trails), 0, np.asarray(of_step), float(end), 0)
     return Session(
         rollout, int(step), int(weight), float(origin), Course(whole, here), tuple(stable),
-        float(everybody), int(quiet), float(unlike), bool(alarmed),
+        Share.restored(told[SUMS:].tolist()), int(seen), int(quiet), float(unlike), bool(alarmed),
     )  # fmt: skip

@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from seawall.canary.agreement import Demands
+from seawall.canary.agreement import Demands, percent, settling
 from seawall.canary.evidence import CAUGHT, CLEAN, both, level_evidence
 
 Verdict = Literal["Open", "Pass", "Fail", "Unknown"]
@@ -62,7 +62,7 @@ class Tally:
 
 def judge(tally: Tally, demands: Demands) -> tuple[Verdict, str]:
     """The verdict, and the figures behind it in one sentence. Open: neither is shown yet."""
-    told, may = _told(tally), f"{_percent(demands.most)} may"
+    told, may = _told(tally), f"{percent(demands.most)} may"
     noisy = _level(tally.noise, tally.doubled, demands.most, "above")
     if noisy >= -math.log(demands.beta):
         return "Unknown", (
@@ -82,17 +82,15 @@ def judge(tally: Tally, demands: Demands) -> tuple[Verdict, str]:
 
 def needed(tally: Tally, demands: Demands) -> str:
     """How many requests would settle it, if further ones were like these."""
-    most = _percent(demands.most)
-    rate = tally.differ / tally.compared if tally.compared else 0.0
-    samples = max(tally.compared, 1)
-    while samples < MOST_SAMPLES:
-        samples = math.ceil(samples * 1.1)
-        differ = round(rate * samples)
+
+    def shows(differ: int, samples: int) -> str:
         if _passes(differ, samples, demands):
-            return f"about {samples} such requests show {most}"
-        if _level(differ, samples, demands.most, "above") >= -math.log(demands.alpha):
-            return f"about {samples} such requests show more than {most}"
-    return f"{MOST_SAMPLES} such requests would not tell it from {most}"
+            return "Pass"
+        worse = _level(differ, samples, demands.most, "above") >= -math.log(demands.alpha)
+        return "Fail" if worse else ""
+
+    rate = tally.differ / tally.compared if tally.compared else 0.0
+    return settling(rate, range(max(tally.compared, 1), MOST_SAMPLES), demands.most, shows, "requests")
 
 
 def _passes(differ: int, compared: int, demands: Demands) -> bool:
@@ -112,8 +110,3 @@ def _told(tally: Tally) -> str:
     silent = ((tally.failed_candidate, "the candidate"), (tally.failed_stable, "the stable revision"))
     missing = "".join(f"; no answer of {who} to {count}" for count, who in silent if count)
     return f"{kinds}{told}{missing}"
-
-
-def _percent(share: float) -> str:
-    percent = 100.0 * share
-    return f"{percent:.1f}%".replace(".0%", "%") if percent >= 1 else f"{percent:.2g}%"

@@ -6,9 +6,8 @@ fields that Seawall does not act on yet: refused rather than ignored.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import product
 from typing import get_args
 
 from pydantic import ValidationError
@@ -19,25 +18,19 @@ from seawall.api.v1alpha1 import (
     Format,
     InferenceService,
     InferenceServiceSpec,
-    RolloutSpec,
 )
-from seawall.decide.rollout_plan import routed, strategy_of
+from seawall.decide.refusal import Refusal
+from seawall.decide.rollout_acceptance import not_implemented, rollout_refusals
 from seawall.decide.rollout_state import Command
 from seawall.decide.types import Capabilities, Manifest, Observed
 from seawall.desired.inputs import compression_part
 from seawall.desired.modelbuild import BUILT_FORMATS, needs_build, source_claims
+from seawall.desired.names import COMMAND_ANNOTATION
 
 FORMAT_DEVICES = {"tensorrt": ("gpu",), "stablehlo": ("tpu", "cpu")}
 """Of the formats that not every device serves."""
-COMMAND_ANNOTATION = "serving.seawall.dev/rollout-command"
 LONGEST_COMMAND = 200
 """What a status repeats must stay short, whatever somebody has put into an annotation."""
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    reason: str
-    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +64,7 @@ def refusals(spec: InferenceServiceSpec) -> list[Refusal]:
     """What the spec alone makes the operator refuse: fields that it does not act on yet."""
     named = [
         Refusal("NotImplemented", f"{field} is not acted on by this version of Seawall; {instead}")
-        for field, instead in _not_implemented(spec)
+        for field, instead in not_implemented(spec)
     ]
     kind = spec.model.inferred_format
     if kind is None:
@@ -82,7 +75,7 @@ def refusals(spec: InferenceServiceSpec) -> list[Refusal]:
                 f" {', '.join(sorted(get_args(Format)))}",
             )
         )
-    return [*named, *_build_refusals(spec), *_scaling_refusals(spec), *_rollout_refusals(spec)]
+    return [*named, *_build_refusals(spec), *_scaling_refusals(spec), *rollout_refusals(spec)]
 
 
 def _build_refusals(spec: InferenceServiceSpec) -> Iterator[Refusal]:
@@ -124,93 +117,6 @@ def _scaling_refusals(spec: InferenceServiceSpec) -> Iterator[Refusal]:
             "spec.scaling.minReplicas is 0, and nothing would wake the service when a request comes; set it"
             " to 1 or more, or use mode Fixed or External with replicas 0",
         )
-
-
-def _rollout_refusals(spec: InferenceServiceSpec) -> Iterator[Refusal]:
-    analysis = spec.rollout.analysis if spec.rollout else None
-    metrics = {metric.name for metric in (analysis.metrics if analysis else None) or ()}
-    further = (analysis.templates if analysis else None) or ()
-    if metrics == {"disagreement"} and not further and strategy_of(spec) == "Canary":
-        yield Refusal(
-            "NothingToJudge",
-            "spec.rollout.analysis.metrics names only disagreement, which live requests do not show; add"
-            " latency or errors, or a template",
-        )
-    yield from _shadow_refusals(spec)
-    routing = spec.routing
-    if routing is None:
-        return
-    for http, grpc in product(routing.hostnames or (), routing.grpc_hostnames or ()):
-        if _overlap(http, grpc):
-            yield Refusal(
-                "HostnamesOverlap",
-                f"spec.routing.hostnames has {http} and grpcHostnames has {grpc}: a Gateway gives a host"
-                " name to HTTP or to gRPC, not to both",
-            )
-
-
-def _shadow_refusals(spec: InferenceServiceSpec) -> Iterator[Refusal]:
-    steps = (spec.rollout.steps if spec.rollout else None) or ()
-    at = next((i for i, step in enumerate(steps) if step.shadow is not None), None)
-    if at is None:
-        return
-    field = f"spec.rollout.steps[{at}].shadow"
-    if spec.routing is None:
-        yield Refusal(
-            "ShadowNotSupported",
-            f"{field} copies requests in a route of the operator's making: set spec.routing; of a route that"
-            " is named in spec.rollout.traffic nothing but weights is changed",
-        )
-    config = spec.model.config or {}
-    policy = config.get("model_transaction_policy")
-    kept = "spec.model.config.sequence_batching" if "sequence_batching" in config else ""
-    if isinstance(policy, Mapping) and policy.get("decoupled"):
-        kept = "spec.model.config.model_transaction_policy.decoupled"
-    if kept:
-        yield Refusal(
-            "ShadowNotSupported",
-            f"{field} would put a client's requests to the model a second time, and with {kept} answers"
-            " cannot be compared one by one; leave the step out",
-        )
-
-
-def _overlap(one: str, other: str) -> bool:
-    """A wildcard stands for one label or more."""
-    return one == other or any(
-        wide.startswith("*.") and narrow.endswith(wide[1:]) for wide, narrow in ((one, other), (other, one))
-    )
-
-
-def _not_implemented(spec: InferenceServiceSpec) -> Iterator[tuple[str, str]]:
-    """(field, what to do instead)."""
-    rollout = spec.rollout
-    if rollout is None:
-        return
-    yield from _steps(rollout)
-    provider = rollout.traffic.provider if rollout.traffic else None
-    if provider not in (None, "GatewayAPI"):
-        yield (
-            f"spec.rollout.traffic.provider {provider}",
-            "use GatewayAPI with spec.routing or the name of an existing route, or strategy BlueGreen",
-        )
-    displaces = rollout.capacity is not None and rollout.capacity.mode == "Displace"
-    if displaces and strategy_of(spec) != "Canary":
-        yield (
-            f"spec.rollout.capacity.mode Displace with strategy {strategy_of(spec)}",
-            "use Canary, which moves the traffic pod by pod, or Surge",
-        )
-    if rollout.strategy == "Canary" and not routed(spec):
-        yield (
-            "spec.rollout.strategy Canary without routes",
-            "set spec.routing, name a route in spec.rollout.traffic, or use BlueGreen",
-        )
-
-
-def _steps(rollout: RolloutSpec) -> Iterator[tuple[str, str]]:
-    for index, step in enumerate(rollout.steps or ()):
-        at = f"spec.rollout.steps[{index}]"
-        if step.quality is not None and step.quality.golden_set.pvc is not None:
-            yield f"{at}.quality.goldenSet.pvc", "put the golden set into a ConfigMap, named in configMapRef"
 
 
 def _cluster_refusals(spec: InferenceServiceSpec, cluster: Capabilities) -> Iterator[Refusal]:

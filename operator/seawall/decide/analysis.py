@@ -11,17 +11,17 @@ from datetime import datetime
 from typing import Any
 
 from seawall.canary import course, judge, session
-from seawall.canary.judge import Settings
 from seawall.canary.session import Place, Said, Session
 from seawall.canary.templates import FEWEST_LOST, further
 from seawall.canary.window import Metric, Window
 from seawall.decide.rollout_plan import RolloutPlan, WeightStep
-from seawall.decide.rollout_state import Look, RolloutState
+from seawall.decide.rollout_state import AHEAD, Look, RolloutState
 from seawall.decide.types import Windows
 
 QUIET_SECONDS, QUIET_WINDOWS = 60.0, 2
 """Without a request to the candidate for so long, and for so many windows, there is no data."""
 OLD_SECONDS = 120.0
+AHEAD_SECONDS = AHEAD.total_seconds()
 WHOLE_SECOND = 1.0
 """The status cuts off the rest of the second in which a step's weight was in force."""
 VERDICTS: Mapping[int, Any] = {judge.OPEN: "Open", judge.ROLLBACK: "Rollback", judge.PROMOTE: "Pass"}
@@ -31,6 +31,10 @@ BAD: Mapping[Metric, str] = {
     "disagreement": "requests answered otherwise",
 }
 FIGURES = 0.001
+NO_HISTOGRAMS = (
+    "The pods tell no latencies that two revisions can be compared by: provider Replicas needs the histograms"
+    " of Triton 26.01 or later. Leave latency out of analysis.metrics, or split by a gateway that measures"
+)
 
 
 def analysed(
@@ -46,7 +50,11 @@ def analysed(
         return None, Look()
     place = _place(state, plan, index)
     known = session.restore(state.analysis, state.id, plan.settings) if state.analysis else None
-    found = session.read(known, windows.closed, place, plan.settings)
+    moment = now.timestamp() + WHOLE_SECOND
+    if known is not None and known.end > moment + AHEAD_SECONDS:
+        known = session.put_back(known, now.timestamp())
+    closed = [window for window in windows.closed if window.end <= moment]
+    found = session.read(known, closed, place, plan.settings)
     if found is None or not math.isfinite(found.end):
         return None, Look(message="No window has been counted yet", **_trouble(None, plan, windows, now))
     said = found.said(plan.settings)
@@ -65,6 +73,7 @@ def _place(state: RolloutState, plan: RolloutPlan, index: int) -> Place:
         seconds=plan.window_seconds,
         warmup_seconds=plan.warmup_seconds,
         warmup_requests=plan.warmup_requests,
+        by_pods=plan.by_pods,
     )
 
 
@@ -79,7 +88,7 @@ def _look(
     settings = plan.settings
     current = (found.step, found.weight) == (state.step, state.weight) and state.step_started_at is not None
     last = found.step >= _last(plan)
-    must = course.asked(found.course, settings, last or _even(state, windows.closed, settings))
+    must = course.asked(found.course, settings, last or _even(state, plan, windows.closed))
     outcome = found.outcome(said, must, settings, last=last)
     if outcome == judge.PROMOTE and not current:
         outcome = judge.OPEN
@@ -90,10 +99,12 @@ def _look(
         failing=outcome == judge.ROLLBACK
         and any(e.metric == "errors" and e.evidence.rollback >= -math.log(settings.alpha) for e in said),
         candidate_requests=found.requests if current else 0.0,
+        seconds=found.seen * plan.window_seconds if current else 0.0,
         breaching=any(bool(each.evidence.breaching) for each in asked),
         mismatched=current and found.uneven and any(each.metric == "latency" for each in asked),
-        share=found.share() if current else None,
-        share_wrong=current and found.share_wrong(),
+        share=found.share.told() if current else None,
+        share_due=found.share.due() if current else None,
+        share_wrong=current and found.share.wrong(by_pods=plan.by_pods),
         **_trouble(found, plan, windows, now),
     )
 
@@ -103,14 +114,14 @@ def _last(plan: RolloutPlan) -> int:
     return max((i for i, step in enumerate(plan.steps) if isinstance(step, WeightStep)), default=0)
 
 
-def _even(state: RolloutState, closed: Sequence[Window], settings: Settings) -> bool:
+def _even(state: RolloutState, plan: RolloutPlan, closed: Sequence[Window]) -> bool:
     """Whether pods of both revisions are equally loaded while the routes do what the weight says."""
     newest = closed[-1] if closed else None
     stable = (newest.stable.ready_pods if newest else None) or state.floor
     candidate = (newest.candidate.ready_pods if newest else None) or state.pods
-    if not stable or not candidate or state.weight >= 100:
+    if plan.by_pods or not stable or not candidate or state.weight >= 100:
         return True
-    return not judge.unlike((100 - state.weight) / stable, state.weight / candidate, settings)
+    return not judge.unlike((100 - state.weight) / stable, state.weight / candidate, plan.settings)
 
 
 def _trouble(found: Session | None, plan: RolloutPlan, windows: Windows, now: datetime) -> dict[str, Any]:
@@ -120,6 +131,8 @@ def _trouble(found: Session | None, plan: RolloutPlan, windows: Windows, now: da
     message = windows.message
     if trouble == "NoLatency" and "latency" not in judged:
         trouble = ""
+    if trouble == "NoLatency" and plan.by_pods:
+        message = NO_HISTOGRAMS
     if not trouble and _old(windows, plan, now):
         trouble, message = "ProviderDown", "No window of measurements has been closed for minutes"
     if trouble != "ProviderDown" and found is not None and found.quiet >= _quiet(plan):

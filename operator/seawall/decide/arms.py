@@ -15,7 +15,7 @@ from seawall.decide.acceptance import accept
 from seawall.decide.actuator import Mode, behavior_of, bounds_of, choose
 from seawall.decide.children import Revision, ready_since, revisions, selected_revision
 from seawall.decide.conditions import parse_timestamp
-from seawall.decide.rollout_plan import plan_of
+from seawall.decide.rollout_plan import by_pods, plan_of
 from seawall.decide.rollout_state import RolloutState
 from seawall.decide.types import Manifest, Observed
 from seawall.desired.inputs import RevisionInputs
@@ -141,7 +141,7 @@ def _arm(
         model=meta["name"],
         pods={p["metadata"]["name"]: p["status"]["podIP"] for p in pods if p["status"].get("podIP")},
         started=_started(pods),
-        backends=_backends(meta["name"], role),
+        backends=() if by_pods(spec) else _backends(meta["name"], role),
         replicas=here.replicas,
         ready=here.available,
         starting=max(0, here.replicas - here.available),
@@ -161,6 +161,7 @@ def _arm(
 
 
 def _backends(service: str, role: Role) -> tuple[str, ...]:
+    """Where Services split the traffic, a gateway before them cannot tell the revisions apart."""
     return (service, headless_name(service)) if role == "Stable" else (candidate_name(service),)
 
 

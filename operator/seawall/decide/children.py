@@ -9,10 +9,17 @@ from typing import Any
 
 from seawall.decide.conditions import parse_timestamp
 from seawall.decide.diagnose import trouble_of
-from seawall.decide.rollout_state import RevisionState
+from seawall.decide.rollout_pods import seen
+from seawall.decide.rollout_state import RevisionState, RolloutState, Routes
 from seawall.decide.types import Manifest, Observed
 from seawall.desired.inputs import RevisionInputs
-from seawall.desired.names import INPUTS_ANNOTATION, REVISION_LABEL, shadow_name
+from seawall.desired.names import (
+    INPUTS_ANNOTATION,
+    REVISION_LABEL,
+    STABLE_ANNOTATION,
+    headless_name,
+    shadow_name,
+)
 
 HTTP_PORT = 8000
 PODS_ASKED = 8
@@ -43,9 +50,7 @@ class Revision:
 
     def state(self, wanted: int) -> RevisionState:
         status = self.deployment.get("status") or {}
-        seen = int(status.get("observedGeneration") or 0) >= int(self.deployment["metadata"]["generation"])
-        updated = int(status.get("updatedReplicas") or 0)
-        ready = seen and min(updated, self.available) >= max(1, wanted)
+        ready = is_up(self.deployment, wanted)
         return RevisionState(
             ready=ready,
             deadline_exceeded=not ready and _deadline_exceeded(status),
@@ -62,6 +67,14 @@ class Revision:
         """host:port of the ready pods' HTTP endpoints, a few at most."""
         ips = sorted(p["status"]["podIP"] for p in self.ready_pods() if p["status"].get("podIP"))
         return tuple(f"{f'[{ip}]' if ':' in ip else ip}:{HTTP_PORT}" for ip in ips[:PODS_ASKED])
+
+
+def is_up(deployment: Manifest, wanted: int) -> bool:
+    """So many pods of the newest template are available, one at least."""
+    status = deployment.get("status") or {}
+    seen = int(status.get("observedGeneration") or 0) >= int(deployment["metadata"].get("generation") or 0)
+    newest = min(int(status.get(f"{kind}Replicas") or 0) for kind in ("updated", "available"))
+    return seen and newest >= max(1, wanted)
 
 
 def _deadline_exceeded(status: Mapping[str, Any]) -> bool:
@@ -134,10 +147,40 @@ def _inputs(deployment: Manifest, name: str) -> RevisionInputs | None:
 
 
 def selected_revision(observed: Observed) -> str | None:
-    """What the live Service of the service's own name selects."""
+    """What the live Service of the service's own name selects; the stable one of two."""
     meta = observed.service["metadata"]
     for service in owned(observed.services, meta["uid"]):
         if service["metadata"]["name"] == meta["name"]:
             selector: Mapping[str, str] = service["spec"].get("selector") or {}
-            return selector.get(REVISION_LABEL)
+            annotations: Mapping[str, str] = service["metadata"].get("annotations") or {}
+            return selector.get(REVISION_LABEL) or annotations.get(STABLE_ANNOTATION)
     return None
+
+
+def selection(observed: Observed, existing: Mapping[str, Revision], state: RolloutState) -> Routes:
+    """How the live Services split the traffic between two revisions' pods."""
+    meta = observed.service["metadata"]
+    names = {meta["name"], headless_name(meta["name"])}
+    live = [o for o in owned(observed.services, meta["uid"]) if o["metadata"]["name"] in names]
+    both = {REVISION_LABEL not in (service["spec"].get("selector") or {}) for service in live}
+    ready = [
+        existing[name].available if name in existing else 0
+        for name in (state.candidate or "", state.stable or "")
+    ]
+    return seen(
+        both=None if len(both) > 1 else both == {True},
+        candidate=ready[0],
+        stable=ready[1],
+        others=_others(observed, existing, state) if state.step is not None else "",
+    )
+
+
+def _others(observed: Observed, existing: Mapping[str, Revision], state: RolloutState) -> str:
+    """A revision that is neither of the two and has pods, of a Deployment that may have gone already."""
+    here = {
+        (pod["metadata"].get("labels") or {}).get(REVISION_LABEL, "without a name")
+        for pod in observed.pods
+        if not pod["metadata"].get("deletionTimestamp")
+        and (pod.get("status") or {}).get("phase") not in ("Failed", "Succeeded")
+    }
+    return min((here | {*existing}) - {state.stable, state.candidate}, default="")

@@ -45,20 +45,21 @@ class Counts:
         if state.displaced is not None and name == state.candidate and stable is not None:
             return state.pods or 1
         if state.displaced is not None and name == stable:
-            return self.pinned(state) if self.actuator.mode in OURS else None
+            return self.left_over(state) if self.actuator.mode in OURS else None
         if self.stepwise and name != stable and stable is not None:
-            return self._pinned(here, state)
+            return self._of_step(here, state)
         if not self.actuator.scaled:
             count = fixed_count(self.spec)
             return count if stable in (None, name) else max(1, count)
         limits = bounds_of(self.spec, self.actuator.mode)
         if name != stable:
-            return self._candidate(name, stable, limits)
+            live = here.replicas if here is not None else 0
+            return _within(max(live, self._for_all(name, stable, limits)), limits)
         count_of_stable = self._stable(here, limits)
         return max(count_of_stable, state.floor or 0) if count_of_stable is not None else None
 
     @staticmethod
-    def pinned(state: RolloutState) -> int | None:
+    def left_over(state: RolloutState) -> int | None:
         """Pods of the stable revision while a candidate takes places of them, whatever the load says."""
         if state.displaced is None or state.floor is None:
             return None
@@ -106,9 +107,11 @@ class Counts:
             return 1
         if not self.actuator.scaled:
             return max(1, fixed_count(self.spec))
-        return self._candidate(name or "", stable, bounds_of(self.spec, self.actuator.mode), pinned=True)
+        limits = bounds_of(self.spec, self.actuator.mode)
+        return _within(self._for_all(name or "", stable, limits), limits)
 
-    def _pinned(self, here: Revision | None, state: RolloutState) -> int:
+    @staticmethod
+    def _of_step(here: Revision | None, state: RolloutState) -> int:
         """Never fewer than there are: pods that have answered are not thrown away on the way up."""
         return max(here.replicas if here is not None else 0, state.pods or 1)
 
@@ -133,17 +136,13 @@ class Counts:
             return max(wanted, here.replicas)
         return wanted
 
-    def _candidate(self, name: str, stable: str | None, limits: Bounds, *, pinned: bool = False) -> int:
-        """Enough for all of the traffic at the moment when it takes over, and never fewer than before."""
-        here, serving = self.existing.get(name), self.existing.get(stable or "")
-        live = here.replicas if here is not None and not pinned else 0
-        assessment = self.observed.assessments.get(name)
+    def _for_all(self, name: str, stable: str | None, limits: Bounds) -> int:
+        """Enough for all of the traffic at the moment when it takes over."""
+        serving = self.existing.get(stable or "")
         if serving is None:
-            wanted = limits.min_replicas
-        else:
-            sized = _sized(assessment)
-            wanted = serving.replicas if sized is None else sized
-        return _within(max(live, wanted), limits)
+            return limits.min_replicas
+        sized = _sized(self.observed.assessments.get(name))
+        return serving.replicas if sized is None else sized
 
 
 def _sized(assessment: Assessment | None) -> int | None:

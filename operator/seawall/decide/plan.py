@@ -6,14 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from seawall.decide import shadowing
-from seawall.decide.acceptance import Accepted, Refusal, accept
+from seawall.decide.acceptance import Accepted, accept
 from seawall.decide.actuator import Actuator, choose
 from seawall.decide.builds import Need, needed
-from seawall.decide.children import Revision, revisions
+from seawall.decide.children import Revision, revisions, selection
 from seawall.decide.comparison import comparison_of
 from seawall.decide.counts import Counts
 from seawall.decide.manifests import Making, Wanted
+from seawall.decide.refusal import Refusal
 from seawall.decide.rollout import advance
+from seawall.decide.rollout_moves import LOOK_SECONDS
 from seawall.decide.rollout_plan import routed
 from seawall.decide.rollout_state import RolloutState, Routes, Step, World
 from seawall.decide.routes import KINDS as ROUTE_KINDS
@@ -38,8 +40,8 @@ from seawall.desired.names import Owner
 REFUSED_RETRY_SECONDS = 60.0
 """For what no watch tells: a Secret that appears, a quota that is raised."""
 NO_ADDRESS_RETRY_SECONDS = 1.0
-MOVING_RETRY_SECONDS, ROUTED_RETRY_SECONDS = 5.0, 60.0
-"""Routes are read, not watched: while a candidate may have traffic, and at rest."""
+ROUTED_RETRY_SECONDS = 60.0
+"""Routes are read, not watched: this is for the time of rest."""
 NOT_WAITED_FOR = WATCHERS | frozenset(ROUTE_KINDS)
 """A rollout goes on without them: a weight counts only once it was read back."""
 BUILDING_RETRY_SECONDS = 30.0
@@ -74,6 +76,7 @@ def plan(observed: Observed) -> Plan:
     step = _with_build(advance(previous, world), need, previous, accepted)
     addresses = existing[step.verify].addresses() if step.verify else ()
     written = _written(observed, owner, accepted, step)
+    shown = selection(observed, existing, previous)
     making = Making(
         observed,
         owner,
@@ -90,6 +93,8 @@ def plan(observed: Observed) -> Plan:
     manifests = (*_build_manifest(step, need), *making.manifests())
     deletions = making.deletions(manifests)
     held = any(p.ref.kind not in NOT_WAITED_FOR for p in observed.write_problems)
+    if held and step.requeue_after is not None:  # it is not written down, so that at once would be for ever
+        step = replace(step, requeue_after=max(step.requeue_after, LOOK_SECONDS))
     situation = Situation(
         observed=observed,
         accepted=accepted,
@@ -109,7 +114,8 @@ def plan(observed: Observed) -> Plan:
         routes=written.manifests,
         route_patches=written.patches,
         route_deletions=written.deletions,
-        routes_first=world.routes is not None and step.weight < world.routes.most,
+        routes_first=_lowers(step, world),
+        services_first=tuple(making.services()) if shown.most > 0 and not step.both else (),
         delete=deletions,
         status=status_of(situation),
         events=() if held else step.events,
@@ -151,7 +157,16 @@ def _by_routes(accepted: Accepted, written: _Written) -> bool:
 
 def _raises(step: Step, world: World) -> bool:
     """The routes are about to send the candidate more."""
+    if world.routes is not None and world.routes.by_pods:
+        return step.both and not world.routes.carry(step.weight)
     return world.routes is not None and step.weight > (world.routes.weight or 0)
+
+
+def _lowers(step: Step, world: World) -> bool:
+    """The routes are about to send the candidate less."""
+    if world.routes is not None and world.routes.by_pods:
+        return world.routes.most > 0 and not step.both and not step.switches
+    return world.routes is not None and step.weight < world.routes.most
 
 
 def _needed(observed: Observed, accepted: Accepted) -> Need | None:
@@ -216,8 +231,8 @@ def _requeue(
 ) -> float | None:
     times = [step.requeue_after] if step.requeue_after is not None else []
     if step.state.step is not None or (routes is not None and (routes.most > 0 or not routes.settled)):
-        times.append(MOVING_RETRY_SECONDS)
-    elif routes is not None:
+        times.append(LOOK_SECONDS)
+    elif routes is not None and not routes.by_pods:
         times.append(ROUTED_RETRY_SECONDS)
     if need is not None and need.built is None and not need.failed:
         times.append(BUILDING_RETRY_SECONDS)

@@ -22,10 +22,12 @@ from seawall.decide.rollout_moves import (
     kept,
     leave,
     left,
+    not_ahead,
     promoted,
     stay,
     trial,
 )
+from seawall.decide.rollout_pods import selecting
 from seawall.decide.rollout_start import (
     REVERIFY_SECONDS,
     UNREACHABLE_LIMIT,
@@ -42,13 +44,14 @@ __all__ = ["DRAIN", "UNREACHABLE_LIMIT", "advance"]
 def advance(previous: RolloutState, world: World) -> Step:
     """One transition at most. Pure; the caller acts and comes back."""
     state = replace(_resolved(previous, world), observed=world.routes.weight if world.routes else None)
-    state = returned(state, world)
+    state = returned(not_ahead(state, world.now), world)
     if state.displaced is not None and world.need is not None:
         state = replace(state, need=world.need)
     state, notes, verb = obeyed(state, world)
     step = replace(_told(state, world, verb), requeue_after=0.0) if verb else _next(state, world)
     step = governed(previous, step, world)
-    return _recorded_first(previous, replace(step, events=(*notes, *step.events)))
+    step = _recorded_first(previous, replace(step, events=(*notes, *step.events)))
+    return selecting(previous, step, world)
 
 
 def _recorded_first(previous: RolloutState, step: Step) -> Step:

@@ -13,7 +13,7 @@ import math
 from dataclasses import replace
 from datetime import timedelta
 
-from seawall.decide.rollout_moves import LOOK_SECONDS, held, pause, stay, trial, waited
+from seawall.decide.rollout_moves import LOOK_SECONDS, held, pause, short, stay, trial, waited
 from seawall.decide.rollout_plan import WeightStep
 from seawall.decide.rollout_state import Hold, Phase, RolloutState, Step, World
 from seawall.decide.rollout_traffic import FULL, ROUTE_REASONS, carried
@@ -56,7 +56,7 @@ def goal(step: WeightStep, state: RolloutState) -> tuple[int, int]:
 def room(state: RolloutState, world: World, stable: str) -> Step | None:
     """None once there is a place for the candidate's first pod, which is made only then."""
     total, serving = state.floor or 1, world.revisions.get(stable)
-    there, ready = (serving.replicas, serving.available) if serving is not None else (0, 0)
+    there = serving.replicas if serving is not None else 0
     if state.candidate in world.revisions or (state.displaced and there <= total - state.displaced):
         return None
     if state.pause is not None or world.plan.paused:
@@ -64,9 +64,9 @@ def room(state: RolloutState, world: World, stable: str) -> Step | None:
     if state.displaced:
         why = f"Revision {stable} has {there} pods still, and one of {total} places is to become free"
         return _unmade(state, world, stable, why)
-    if ready < total:
-        why = f"Revision {stable} has {ready} of {total} pods ready; that is not the candidate's doing"
-        return _unmade(state, world, stable, why, "StableNotReady")
+    lacking = short(state, world, stable, total)
+    if lacking is not None:
+        return _unmade(lacking, world, stable)
     need = needed(state, world)
     if need > total - 1:
         why = f"All {total} pods of revision {stable} are needed, so that none can make room for a candidate"
@@ -74,16 +74,16 @@ def room(state: RolloutState, world: World, stable: str) -> Step | None:
     return _unmade(replace(state, displaced=1, hold=None), world, stable)
 
 
-def _unmade(state: RolloutState, world: World, stable: str, why: str = "", reason: str = NO_ROOM) -> Step:
+def _unmade(state: RolloutState, world: World, stable: str, why: str = "") -> Step:
     """Without a Deployment of the candidate."""
     keep = {state.candidate or ""}
     if why:
-        state = held(state, world, reason, why)
-        if reason == NO_ROOM and waited(state, world) > timedelta(seconds=world.plan.progress_seconds):
-            step = pause(state, world, stable, reason, why)
+        state = held(state, world, NO_ROOM, why)
+        if waited(state, world) > timedelta(seconds=world.plan.progress_seconds):
+            step = pause(state, world, stable, NO_ROOM, why)
             return replace(step, keep=step.keep - keep)
     step = stay(state, world, stable)
-    again = LOOK_SECONDS if state.displaced or why else step.requeue_after
+    again = LOOK_SECONDS if state.displaced or state.hold is not None else step.requeue_after
     return replace(step, keep=step.keep - keep, requeue_after=again)
 
 
@@ -96,12 +96,10 @@ def climb(state: RolloutState, world: World, stable: str, target: str, aim: tupl
     """None once the candidate has these pods and this weight is in force; one move at a time until then."""
     weight, pods = aim[0], state.pods or 1
     wanted, total = max(aim[1], pods), state.floor or 1
-    serving, here = world.revisions.get(stable), world.revisions[target]
-    ready, left = serving.available if serving is not None else 0, total - (state.displaced or 0)
-    if ready < left:
-        message = f"Revision {stable} has {ready} of {left} pods ready; that is not the candidate's doing"
-        state = replace(state, step_started_at=None)
-        return stay(held(state, world, "StableNotReady", message), world, stable)
+    here = world.revisions[target]
+    lacking = short(state, world, stable, total - (state.displaced or 0))
+    if lacking is not None:
+        return stay(lacking, world, stable)
     if state.pods != pods:
         return stay(replace(state, pods=pods, step_started_at=None), world, stable)
     if here.available < pods:

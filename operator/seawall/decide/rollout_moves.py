@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Set
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 from seawall.decide.conditions import timestamp
-from seawall.decide.rollout_state import Hold, Phase, Rejection, RolloutState, Step, World
+from seawall.decide.rollout_state import AHEAD, Hold, Phase, Rejection, RolloutState, Step, World
 from seawall.decide.types import EventNote
 
 DRAIN = timedelta(seconds=15)
@@ -19,6 +20,17 @@ AWAY = frozenset({"CandidateNotReady", "SpecRefused"})
 """Holds during which the candidate is to get nothing."""
 LOOK_SECONDS = 5.0
 """How soon a hold that the routes cause is looked at again: they are read, not watched."""
+
+
+def not_ahead(state: RolloutState, now: datetime) -> RolloutState:
+    """Without moments in the future, which a clock has left behind that was put back since."""
+    names = ("started_at", "switched_at", "step_started_at")
+    late: dict[str, Any] = {
+        name: now for name in names if (at := getattr(state, name)) is not None and at > now + AHEAD
+    }
+    if state.hold is not None and state.hold.since > now + AHEAD:
+        late["hold"] = replace(state.hold, since=now)
+    return replace(state, **late) if late else state
 
 
 def draining(state: RolloutState, world: World) -> tuple[frozenset[str], float | None]:
@@ -64,6 +76,16 @@ def held(
     return replace(state, hold=Hold(reason, message, since))
 
 
+def short(state: RolloutState, world: World, stable: str, of: int) -> RolloutState | None:
+    """Waiting for the stable revision's pods; None where as many as these are ready."""
+    serving = world.revisions.get(stable)
+    ready = serving.available if serving is not None else 0
+    if ready >= of:
+        return None
+    message = f"Revision {stable} has {ready} of {of} pods ready; that is not the candidate's doing"
+    return held(replace(state, step_started_at=None), world, "StableNotReady", message)
+
+
 def waited(state: RolloutState, world: World) -> timedelta:
     """For how long the hold has been there."""
     return world.now - state.hold.since if state.hold is not None else timedelta()
@@ -103,7 +125,7 @@ def leave(state: RolloutState, world: World, stable: str) -> Step:
     """Traffic first: the candidate keeps its pods until no route leads to it."""
     state = replace(state, weight=0, phase=Phase.ROLLING_BACK, step_started_at=None)
     why = f": {world.routes.message}" if world.routes is not None and world.routes.message else ""
-    state = held(state, world, "TrafficLeaves", f"The routes' traffic goes back first{why}")
+    state = held(state, world, "TrafficLeaves", f"The candidate's traffic goes back first{why}")
     return replace(stay(state, world, stable), requeue_after=LOOK_SECONDS)
 
 
@@ -135,6 +157,13 @@ def refuse(state: RolloutState, world: World, rejection: Rejection, stable: str)
         return _with_notes(leave(state, world, stable), (note,))
     gone = replace(dropped(state, world), phase=Phase.ROLLED_BACK)
     return _with_notes(stay(gone, world, stable), (note,))
+
+
+def worse(state: RolloutState, world: World, stable: str, reason: str, message: str) -> Step:
+    """It is proven: back, or a person's to look at, as the plan says."""
+    if world.plan.policy.on_regression == "Pause":
+        return pause(state, world, stable, reason, message)
+    return refuse(state, world, Rejection(state.candidate or "", reason, message), stable)
 
 
 def dropped(state: RolloutState, world: World) -> RolloutState:

@@ -95,6 +95,8 @@ class RolloutPlan:
     policy: Policy = Policy()
     max_surge: int | None = None
     """pods beside the stable ones; None: as many as the weight needs"""
+    by_pods: bool = False
+    """no gateway: the share of the traffic is the share of the pods"""
     displace: bool = False
     """the candidate's pods take the places of stable ones"""
     progress_seconds: float = 1200.0
@@ -113,10 +115,16 @@ def routed(spec: InferenceServiceSpec) -> bool:
     return spec.routing is not None or named
 
 
+def by_pods(spec: InferenceServiceSpec) -> bool:
+    """The Service itself splits the traffic, by the pods that it selects."""
+    traffic = spec.rollout.traffic if spec.rollout else None
+    return traffic is not None and traffic.provider == "Replicas" and not routed(spec)
+
+
 def strategy_of(spec: InferenceServiceSpec) -> Strategy:
     """Canary where the traffic can be split and nothing else is said."""
     asked = spec.rollout.strategy if spec.rollout else None
-    return asked or ("Canary" if routed(spec) else "Direct")
+    return asked or ("Canary" if routed(spec) or by_pods(spec) else "Direct")
 
 
 def plan_of(spec: InferenceServiceSpec, stable_replicas: int) -> RolloutPlan:
@@ -132,6 +140,7 @@ def plan_of(spec: InferenceServiceSpec, stable_replicas: int) -> RolloutPlan:
         settings=_settings(analysis),
         policy=_policy(rollout.failure_policy or FailurePolicy()),
         max_surge=capacity.max_surge_replicas,
+        by_pods=strategy == "Canary" and by_pods(spec),
         displace=capacity.mode == "Displace" and strategy == "Canary",
         paused=rollout.paused,
         templates=tuple(_template(each) for each in analysis.templates or ()),

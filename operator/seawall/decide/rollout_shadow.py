@@ -13,15 +13,15 @@ from datetime import datetime, timedelta
 
 from seawall.canary.agreement import Demands
 from seawall.canary.shadow import Tally, judge, needed
-from seawall.decide.rollout_moves import LOOK_SECONDS, held, pause, refuse, stay, waited
+from seawall.decide.rollout_moves import LOOK_SECONDS, held, pause, stay, waited, worse
 from seawall.decide.rollout_plan import ShadowStep
-from seawall.decide.rollout_state import Rejection, RolloutState, Step, World
+from seawall.decide.rollout_state import RolloutState, Step, World
 from seawall.decide.rollout_traffic import carried
 
 STARTING = frozenset({"ComparatorStarts", "RequestsNotCopied"})
 
 
-def shadow(state: RolloutState, world: World, step: ShadowStep, target: str, stable: str) -> Step | str:
+def shadow(state: RolloutState, world: World, step: ShadowStep, stable: str) -> Step | str:
     """One transition; in words why the step is passed, once it is."""
     if state.weight != 0:  # of a plan that was edited: answers are compared without traffic
         return stay(replace(state, weight=0, step_started_at=None), world, stable)
@@ -47,7 +47,7 @@ def shadow(state: RolloutState, world: World, step: ShadowStep, target: str, sta
     if seen.tally.start != state.comparator:
         message = "The comparator was started anew and has lost its counts; resume begins the step again"
         return pause(state, world, stable, "ShadowUnknown", message)
-    return _judged(state, world, step, seen.tally, state.step_started_at, target, stable)
+    return _judged(state, world, step, seen.tally, state.step_started_at, stable)
 
 
 def _judged(
@@ -56,16 +56,13 @@ def _judged(
     step: ShadowStep,
     tally: Tally,
     started: datetime,
-    target: str,
     stable: str,
 ) -> Step | str:
     settings = world.plan.settings
     demands = Demands(step.max_disagreement, settings.alpha, settings.beta)
     verdict, message = judge(tally, demands)
     if verdict == "Fail":
-        if world.plan.policy.on_regression == "Pause":
-            return pause(state, world, stable, "AnswersDiffer", message)
-        return refuse(state, world, Rejection(target, "AnswersDiffer", message), stable)
+        return worse(state, world, stable, "AnswersDiffer", message)
     if verdict == "Unknown":
         return pause(state, world, stable, "ShadowUnknown", message)
     if world.now - started < timedelta(seconds=step.duration_seconds):

@@ -6,12 +6,14 @@ hand on the routes. Only then a person's pause, and only then the step at hand.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from seawall.decide.rollout_displace import climb, goal
-from seawall.decide.rollout_moves import LOOK_SECONDS, held, pause, refuse, stay, waited
+from seawall.decide.rollout_moves import LOOK_SECONDS, held, pause, refuse, stay, waited, worse
 from seawall.decide.rollout_plan import Choice, QualityStep, ShadowStep, WeightStep
+from seawall.decide.rollout_pods import promotable, weighted
 from seawall.decide.rollout_shadow import shadow
 from seawall.decide.rollout_state import Phase, Rejection, RevisionState, RolloutState, Step, World
 from seawall.decide.rollout_traffic import (
@@ -55,7 +57,8 @@ def walk(state: RolloutState, world: World, target: str, stable: str) -> Step:
         return _lost(state, world, here, stable)
     state = _replanned(_again(state, world), world)
     if world.look.verdict == "Rollback":
-        return _regressed(state, world, target, stable)
+        gone = replace(state, weight=0, step_started_at=None)
+        return worse(gone, world, stable, "Regression", world.look.message)
     conflict = fought(state, world, stable)
     if conflict is not None:
         return conflict
@@ -68,7 +71,7 @@ def walk(state: RolloutState, world: World, target: str, stable: str) -> Step:
     if isinstance(step, QualityStep):
         return _quality(state, world, step, target, stable)
     if isinstance(step, ShadowStep):
-        told = shadow(state, world, step, target, stable)
+        told = shadow(state, world, step, stable)
         if isinstance(told, Step):
             return told
         return _over(replace(state, comparator=None), world, stable, told, step.pause)
@@ -139,13 +142,6 @@ def _lost(state: RolloutState, world: World, here: RevisionState | None, stable:
     return stay(state, world, stable)
 
 
-def _regressed(state: RolloutState, world: World, target: str, stable: str) -> Step:
-    if world.plan.policy.on_regression == "Pause":
-        state = replace(state, weight=0, step_started_at=None)
-        return pause(state, world, stable, "Regression", world.look.message)
-    return refuse(state, world, Rejection(target, "Regression", world.look.message), stable)
-
-
 def _quality(state: RolloutState, world: World, step: QualityStep, target: str, stable: str) -> Step:
     if state.weight != 0:  # of a plan that was edited: answers are compared without traffic
         return stay(replace(state, weight=0, step_started_at=None), world, stable)
@@ -157,9 +153,7 @@ def _quality(state: RolloutState, world: World, step: QualityStep, target: str, 
             return pause(state, world, stable, "QualityUnknown", message)
         return replace(stay(state, world, stable), compare=True, requeue_after=ANSWERS_RETRY_SECONDS)
     if answers.verdict == "Fail":
-        if world.plan.policy.on_regression == "Pause":
-            return pause(state, world, stable, "AnswersDiffer", answers.message)
-        return refuse(state, world, Rejection(target, "AnswersDiffer", answers.message), stable)
+        return worse(state, world, stable, "AnswersDiffer", answers.message)
     if answers.verdict == "Unknown":
         return pause(state, world, stable, "QualityUnknown", answers.message)
     return _over(state, world, stable, answers.message, step.pause)
@@ -185,6 +179,8 @@ def _weighted(state: RolloutState, world: World, step: WeightStep, target: str, 
     """None once the step's weight is in force."""
     if state.displaced is not None:
         return climb(state, world, stable, target, goal(step, state))
+    if world.plan.by_pods:
+        return weighted(state, world, step, target, stable)
     weight, pods = target_weight(step, state, world, max(1, stable_count(state, world)))
     if state.weight <= weight:
         waiting = capacity(state, world, stable, target, pods)
@@ -200,9 +196,7 @@ def _judged(state: RolloutState, world: World, step: WeightStep, started: dateti
     if look.trouble:
         return _blind(state, world, step, started, stable)
     if look.share_wrong:
-        share = f"{look.share:.0%}" if look.share is not None else "another share"
-        message = f"The candidate gets {share} of the requests, and its weight is {state.weight}%"
-        return _waiting(state, world, step, started, stable, "WeightNotHonoured", message)
+        return _waiting(state, world, step, started, stable, "WeightNotHonoured", _unshared(state, world))
     if look.breaching:
         return _waiting(state, world, step, started, stable, "StableBreaching", look.message)
     if look.verdict == "Pass" and look.candidate_requests >= step.min_requests:
@@ -211,6 +205,19 @@ def _judged(state: RolloutState, world: World, step: WeightStep, started: dateti
         message = "Pods of the two revisions are not equally loaded; their latencies cannot be compared"
         return _waiting(state, world, step, started, stable, "LoadMismatch", message)
     return _waiting(state, world, step, started, stable, "Analysing", look.message)
+
+
+def _unshared(state: RolloutState, world: World) -> str:
+    look = world.look
+    share = f"{look.share:.1%}" if look.share is not None else "another share"
+    if not world.plan.by_pods:
+        return f"The candidate gets {share} of the requests, and its weight is {state.weight}%"
+    due = f"{look.share_due:.1%}" if look.share_due is not None else f"{state.weight}%"
+    return (
+        f"The candidate has {due} of the ready pods and gets {share} of the requests: a connection that is"
+        " kept open stays with its pod. Let gRPC clients balance over the headless Service (round_robin), or"
+        " give Triton --grpc-max-connection-age; let HTTP clients connect anew; or let a gateway split them"
+    )
 
 
 def _blind(state: RolloutState, world: World, step: WeightStep, started: datetime, stable: str) -> Step:
@@ -237,7 +244,9 @@ def _waiting(
     reason: str,
     message: str,
 ) -> Step:
-    if world.now - started <= timedelta(seconds=step.max_seconds):
+    # Time in which nobody measured, as while the operator was away, or a clock's own leap, tells of nothing.
+    known = world.look.seconds if world.look.seconds is not None else math.inf
+    if min((world.now - started).total_seconds(), known) <= step.max_seconds:
         return stay(held(state, world, reason, message), world, stable)
     said = reason if reason != "Analysing" else "Inconclusive"
     # What is not the candidate's doing promotes and rejects nobody.
@@ -265,6 +274,9 @@ def _promote(state: RolloutState, world: World, target: str, stable: str) -> Ste
     """Pods for all of the traffic, then all of the traffic, then the role."""
     if state.displaced is not None:
         waiting = climb(state, world, stable, target, (FULL, max(1, (state.floor or 1) - 1)))
+        return waiting or switch(state, world, target, stable, f"Revision {target} has passed")
+    if world.plan.by_pods:
+        waiting = promotable(state, world, target, stable)
         return waiting or switch(state, world, target, stable, f"Revision {target} has passed")
     waiting = capacity(state, world, stable, target, max(1, world.full))
     if waiting is not None:

@@ -15,7 +15,7 @@ from seawall.decide.types import Verdict, Verification
 REVERIFY_SECONDS = 30.0
 UNREACHABLE_RETRY_SECONDS = 2.0
 UNREACHABLE_LIMIT = timedelta(minutes=10)
-NO_ROOM = frozenset({"Unschedulable", "PodsRefused"})
+CLUSTERS = frozenset({"Unschedulable", "PodsRefused"})
 """Troubles of a pod that are the cluster's and not the candidate's."""
 
 
@@ -58,7 +58,7 @@ def _not_ready(state: RolloutState, world: World, here: RevisionState | None, st
 
 def _stepwise(state: RolloutState, world: World, here: RevisionState, stable: str) -> Step:
     """The plan's own deadline; where it is the cluster that has no room, nobody is rejected for that."""
-    lacks = here.trouble if here.trouble is not None and here.trouble.reason in NO_ROOM else None
+    lacks = here.trouble if here.trouble is not None and here.trouble.reason in CLUSTERS else None
     ends = (state.started_at or world.now) + timedelta(seconds=world.plan.progress_seconds)
     remaining = (ends - world.now).total_seconds()
     if remaining < 0:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -14,6 +14,9 @@ from seawall.decide.conditions import timestamp
 from seawall.decide.diagnose import Trouble
 from seawall.decide.rollout_plan import RolloutPlan
 from seawall.decide.types import EventNote, PlatformUpdate, Verification
+
+AHEAD = timedelta(minutes=1)
+"""A moment on record that is further in the future was written before the clock was put back."""
 
 
 class Phase(StrEnum):
@@ -238,6 +241,15 @@ class Routes:
     problem: str = ""
     """a reason in CamelCase: RouteNotFound, RouteNotAccepted, RouteRefsNotResolved, RouteWeightsTooSmall"""
     message: str = ""
+    by_pods: bool = False
+    """no routes: the Services select the pods of one revision, or of both; `weight` is the share of the ready
+    pods then, and nobody can set it but by counts"""
+
+    def carry(self, weight: int) -> bool:
+        """What was written is there."""
+        if self.by_pods:
+            return self.weight is not None and (self.most > 0) == (weight > 0)
+        return self.weight == weight
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,12 +264,16 @@ class Look:
     """of what is proven, the candidate's errors: its traffic has nothing to lose elsewhere"""
     candidate_requests: float = 0.0
     """counted in this step"""
+    seconds: float | None = None
+    """of this step, that windows tell of; None: nobody measures"""
     breaching: bool = False
     """the stable revision misses its own objective"""
     mismatched: bool = False
     """pods of the two revisions are not equally loaded"""
     share: float | None = None
     """of the requests since the weight is in force that the candidate got, where there were enough to say"""
+    share_due: float | None = None
+    """that it was meant to get"""
     share_wrong: bool = False
     """beyond what chance explains"""
     trouble: Literal["", "NoData", "ProviderDown", "NoLatency"] = ""
@@ -350,3 +366,8 @@ class Step:
     """percent of the candidate, as the routes are to carry it now: never more than was recorded before"""
     trial: str | None = None
     """the revision that the candidate's Service selects"""
+    both: bool = False
+    """the Services select the candidate's pods, too"""
+    pods: int | None = None
+    """of the candidate, where fewer are to be made now than the state asks for: those that Services select
+    are weight, and wait until they are recorded"""

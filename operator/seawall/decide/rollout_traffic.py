@@ -10,9 +10,9 @@ import math
 from dataclasses import replace
 from datetime import timedelta
 
-from seawall.decide.rollout_moves import held, pause, stay, waited
+from seawall.decide.rollout_moves import held, pause, short, stay, waited
 from seawall.decide.rollout_plan import WeightStep
-from seawall.decide.rollout_state import RolloutState, Step, World
+from seawall.decide.rollout_state import RolloutState, Routes, Step, World
 
 ROUTE_LIMIT = timedelta(minutes=5)
 """How long a route may take to be what was written."""
@@ -32,8 +32,11 @@ ROUTE_REASONS = frozenset(
         "RouteWeightsTooSmall",
         "NameConflict",
         "GatewayAPIAbsent",
+        "OtherRevisions",
     }
 )
+UNSPLIT = frozenset({"RouteWeightsTooSmall", "RouteAmbiguous"})
+"""Of these, those under which all of the traffic comes to what serves: only a rollout cannot go on."""
 FULL = 100
 
 
@@ -66,9 +69,12 @@ def stable_count(state: RolloutState, world: World) -> int:
     return here.replicas if here is not None else state.floor or 1
 
 
-def capacity(state: RolloutState, world: World, stable: str, target: str, pods: int) -> Step | None:
+def capacity(
+    state: RolloutState, world: World, stable: str, target: str, pods: int, weight: int | None = None
+) -> Step | None:
     """None once there are pods enough for the weight, on both sides. What has answered is not taken away
-    again on the way up, so that the number only grows."""
+    again on the way up, so that the number only grows. `weight`: to be recorded with the number, where the
+    one is the other."""
     pods = max(pods, pinned(state, world))
     surge = world.plan.max_surge
     if surge is not None and pods > max(surge, pinned(state, world)):
@@ -78,15 +84,13 @@ def capacity(state: RolloutState, world: World, stable: str, target: str, pods: 
         )
         return pause(state, world, stable, "SurgeTooSmall", message)
     if state.pods != pods:
-        return stay(replace(state, pods=pods, step_started_at=None), world, stable)
-    serving, here = world.revisions.get(stable), world.revisions[target]
+        weight = state.weight if weight is None else weight
+        return stay(replace(state, pods=pods, weight=weight, step_started_at=None), world, stable)
     # A person may lower the stable count at any time; what is asked for then is what counts.
-    needed = min(state.floor or 1, stable_count(state, world))
-    ready = serving.available if serving is not None else 0
-    if ready < needed:
-        message = f"Revision {stable} has {ready} of {needed} pods ready; that is not the candidate's doing"
-        state = replace(state, step_started_at=None)
-        return stay(held(state, world, "StableNotReady", message), world, stable)
+    lacking = short(state, world, stable, min(state.floor or 1, stable_count(state, world)))
+    if lacking is not None:
+        return stay(lacking, world, stable)
+    here = world.revisions[target]
     if here.available >= pods:
         return None
     message = f"Revision {target} has {here.available} of {pods} pods ready that its weight needs"
@@ -108,35 +112,39 @@ def carried(state: RolloutState, world: World, stable: str, weight: int) -> Step
         message = (
             "Nothing splits the traffic: neither spec.routing nor a route of spec.rollout.traffic is there"
         )
-    elif routes.weight == weight and routes.settled and not routes.problem:
+    elif routes.carry(weight) and routes.settled and not routes.problem:
         return None
     else:
         reason = routes.problem or "WeightNotInForce"
-        message = routes.message or f"The routes do not carry {weight}% yet"
+        who = "Services" if routes.by_pods else "routes"
+        message = routes.message or f"The {who} do not carry {weight}% yet"
     before = state.hold.reason if state.hold is not None else ""
     state = held(replace(state, step_started_at=None), world, reason, message, ROUTE_REASONS)
     if waited(state, world) <= ROUTE_LIMIT:
         return stay(state, world, stable)
     settled = routes is not None and routes.settled and not routes.problem
     if settled and before in ROUTE_REASONS:
-        reason, message = "RouteConflict", _conflict(f"They have not been {weight}% in five minutes")
+        reason, message = "RouteConflict", _conflict(routes, f"Not {weight}% in five minutes")
     return pause(replace(state, weight=0), world, stable, reason, message)
 
 
 def fought(state: RolloutState, world: World, stable: str) -> Step | None:
     """A weight that was in force is not any more, and it was not this operator who changed it."""
     routes = world.routes
-    if state.step_started_at is None or routes is None or routes.problem or routes.weight == state.weight:
+    if state.step_started_at is None or routes is None or routes.problem or routes.carry(state.weight):
         return None
     state = replace(state, conflicts=state.conflicts + 1, step_started_at=None)
     if state.conflicts >= CONFLICT_LIMIT:
         often = f"That has happened {state.conflicts} times in this rollout"
-        return pause(replace(state, weight=0), world, stable, "RouteConflict", _conflict(often))
-    message = f"Somebody has changed the routes' weights; {state.weight}% is written again"
+        return pause(replace(state, weight=0), world, stable, "RouteConflict", _conflict(routes, often))
+    what = "the Services' selectors" if routes.by_pods else "the routes' weights"
+    message = f"Somebody has changed {what}; {state.weight}% is written again"
     return stay(held(state, world, "WeightNotInForce", message), world, stable)
 
 
-def _conflict(what: str) -> str:
+def _conflict(routes: Routes | None, what: str) -> str:
+    if routes is not None and routes.by_pods:
+        return f"Somebody else writes the selectors of the Services. {what}. Find out who, then resume"
     return (
         f"Somebody else sets the routes' weights, as a pipeline does that applies a whole route. {what}."
         " Leave the weights out of what it applies, then resume"
@@ -148,6 +156,7 @@ __all__ = [
     "FULL",
     "ROUTE_LIMIT",
     "ROUTE_REASONS",
+    "UNSPLIT",
     "capacity",
     "carried",
     "fought",

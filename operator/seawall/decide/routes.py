@@ -210,10 +210,10 @@ def _view(observed: Observed, choice: Chosen) -> View:
         message = f"No rule of {ref} names Service {meta['name']} as a backend"
         return View(problem="RouteWithoutBackend", message=message)
     shares = tuple(rule.share for rule in rules)
-    fault = next((f for rule in rules if (f := rule.fault(ref, meta["name"]))), None)
-    if fault is not None:
-        return View(shares, False, *fault)
     answer = heard(live, every=choice.own)
+    fault = next((f for rule in rules if (f := rule.fault(ref, meta["name"]))), None)
+    if fault is not None and not answer.problem:
+        return View(shares, False, *fault)
     return View(shares, answer.settled, answer.problem, answer.message)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from seawall.api.v1alpha1 import InferenceServiceSpec
-from seawall.decide.children import owned
+from seawall.decide.children import is_up, owned
 from seawall.decide.rollout_plan import RolloutPlan, ShadowStep
 from seawall.decide.rollout_state import RolloutState, Shadow, Step
 from seawall.decide.routes import copies, is_served
@@ -83,12 +83,7 @@ def _named(observed: Observed, objects: Sequence[Manifest]) -> Manifest | None:
 def _ready(observed: Observed) -> bool:
     """The pod of the newest order, and a name to reach it by."""
     live = _deployment(observed)
-    if live is None or _service(observed) is None:
-        return False
-    status = live.get("status") or {}
-    seen = int(status.get("observedGeneration") or 0) >= int(live["metadata"].get("generation") or 0)
-    updated = int(status.get("updatedReplicas") or 0)
-    return seen and min(updated, int(status.get("availableReplicas") or 0)) >= 1
+    return live is not None and _service(observed) is not None and is_up(live, 1)
 
 
 def _trouble(deployment: Manifest) -> str:

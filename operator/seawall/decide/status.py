@@ -9,6 +9,7 @@ from seawall.decide.children import growing, selected_revision
 from seawall.decide.conditions import Condition, clipped, rendered
 from seawall.decide.latency_status import latency_conditions, slo_status
 from seawall.decide.rollout_status import rollout_condition
+from seawall.decide.rollout_traffic import UNSPLIT
 from seawall.decide.routes import KINDS as ROUTE_KINDS
 from seawall.decide.scaling_status import efficiency_status, scaling_conditions, scaling_status
 from seawall.decide.situation import MODEL_REASONS, Situation
@@ -162,10 +163,12 @@ def _route(now: Situation) -> Condition:
         message = f"The Services are about to select {serving}"
         return Condition("RouteReady", served and now.step.switches, "Switching", message)
     routes = now.routes
-    if routes is None or now.accepted.refusals:
-        return Condition("RouteReady", True, "ServiceSelects", f"The Services select revision {serving}")
+    if routes is None or routes.by_pods or now.accepted.refusals:
+        beside = f" and, beside it, {now.rollout.candidate}" if now.step.both else ""
+        message = f"The Services select revision {serving}{beside}"
+        return Condition("RouteReady", True, "ServiceSelects", message)
     if routes.problem:
-        return Condition("RouteReady", False, routes.problem, routes.message)
+        return Condition("RouteReady", routes.problem in UNSPLIT, routes.problem, routes.message)
     if not routes.settled:
         message = routes.message or "The gateway has not taken the routes in yet"
         return Condition("RouteReady", served, "RouteNotSettled", message)  # as before: only weights change

@@ -321,6 +321,8 @@ class Plan:
     """of our own, of that very incarnation"""
     routes_first: bool = False
     """a candidate is to get less: before anything else is written"""
+    services_first: tuple[Manifest, ...] = ()
+    """likewise, where Services and no routes split the traffic"""
     delete: tuple[ObjectRef, ...] = ()
     status: Manifest | None = None
     """the whole status; None leaves it alone"""

@@ -9,7 +9,7 @@ from seawall.api.v1alpha1 import InferenceServiceSpec
 from seawall.decide.acceptance import Accepted, command
 from seawall.decide.analysis import analysed
 from seawall.decide.builds import Need
-from seawall.decide.children import Revision, selected_revision
+from seawall.decide.children import Revision, selected_revision, selection
 from seawall.decide.counts import Counts
 from seawall.decide.manifests import Wanted
 from seawall.decide.rollout_plan import RolloutPlan, plan_of
@@ -61,6 +61,8 @@ def world_of(
         asked = digest(user_part(spec, spec.accelerator.class_name, references_of(observed)))
         platform_only = born is not None and born.user_digest == asked
     routes = routes_of(observed, spec) if spec is not None else None
+    if rolling.by_pods:
+        routes = selection(observed, existing, previous)
     full = counts.full(wanted.inputs.revision if wanted else None, previous.stable)
     if previous.displaced is not None:
         full = max(1, counts.instead(previous) or previous.floor or 1)

@@ -12,7 +12,7 @@ from seawall.measure.latency import Accrued
 from seawall.measure.quantile import Floats, true_edges
 from seawall.measure.reading import read
 from seawall.measure.standing import Standing, standing
-from seawall.measure.track import Look, Track
+from seawall.measure.track import SKEW_SECONDS, Look, Track
 from seawall.measure.types import ArmSample, GatewaySample, PodSample, Reading
 
 FORGET_SECONDS = 120.0
@@ -42,6 +42,8 @@ class Series:
 
     def add(self, sample: ArmSample) -> Series:
         kept = self._kept
+        if kept.newest is not None and sample.at < kept.newest.at - SKEW_SECONDS:
+            self._put_back(sample.at)
         self._began = sample.at if self._began is None else self._began
         kept.newest = sample
         if kept.answered_at is None and sample.trouble is None:
@@ -61,6 +63,16 @@ class Series:
         kept.told = {name: pod for name, pod in kept.told.items() if name in kept.pods}
         kept.meter.forget(kept.pods)
         return self
+
+    def _put_back(self, at: float) -> None:
+        """The clock was: what it calls the future has been, and is held to be of now."""
+        kept = self._kept
+        kept.since = {name: min(since, at) for name, since in kept.since.items()}
+        kept.gateway_since = {name: min(since, at) for name, since in kept.gateway_since.items()}
+        self._began, kept.answered_at, kept.gateway_busy_at = (
+            min(moment, at) if moment is not None else None
+            for moment in (self._began, kept.answered_at, kept.gateway_busy_at)
+        )
 
     def _add_pod(self, pod: PodSample, now: float) -> tuple[float, float] | None:
         """How long since this pod's look before, and the requests since then."""

@@ -74,16 +74,17 @@ class BuildReconciler:
         """Asking for a slot and taking it is one step: nothing is awaited in between."""
         free = self._slots.free_for(key)
         decided = plan_build(replace(observed, slot=free))
-        phase = _phase(decided.status or observed.build.get("status") or {})
+        status = decided.status or observed.build.get("status") or {}
+        phase = _phase(status)
         waits = not free and not decided.holds_build_slot and phase == "Pending"
         self._slots.note(key, holds=decided.holds_build_slot, waits=waits)
-        self._telemetry.builds[key] = phase
+        self._telemetry.build(key, phase, used="unusedSince" not in status)
         return decided
 
     def _forget(self, key: Key, writer: Writer, statuses: Statuses) -> None:
         """The build is gone or going; its Job goes with it, by garbage collection."""
         self._slots.note(key, holds=False)
-        self._telemetry.builds.pop(key, None)
+        self._telemetry.forget_build(key)
         statuses.forget(key)
         writer.forget(key)
         if self._store.left_over(key.namespace):

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import replace
 
-from seawall.api.units import parse_duration
+from seawall.decide.actuator import MAX_REPLICAS
 from seawall.decide.plan import plan
 from seawall.decide.types import Key, Manifest, ObjectRef, Observed, Plan, PlatformUpdate, WriteProblem
 from seawall.desired.names import COMPONENT
@@ -20,6 +20,7 @@ from seawall.ports import ApiUnavailable, Cluster
 from seawall.runtime.building import BuildReconciler
 from seawall.runtime.compare import Comparer
 from seawall.runtime.fence import LeaseLost
+from seawall.runtime.figures import service_figures
 from seawall.runtime.kinds import AUTOSCALERS, BUILD, BY_NAME, labels_of
 from seawall.runtime.observe import Observer
 from seawall.runtime.pacing import Pacing
@@ -27,7 +28,8 @@ from seawall.runtime.queue import RetryLater
 from seawall.runtime.route_writer import RouteWriter
 from seawall.runtime.statuses import Statuses
 from seawall.runtime.store import USERS, Store
-from seawall.runtime.telemetry import ServiceFigures, Telemetry, current_key, rollout_figures
+from seawall.runtime.telemetry import Telemetry, current_key
+from seawall.runtime.transitions import turned
 from seawall.runtime.verify import Verifier
 from seawall.runtime.writer import Writer
 
@@ -115,7 +117,9 @@ class Reconciler:
             decided = self._plan(key, replace(observed, write_problems=problems))
         elif wrote:
             decided = self._settled(key, observed, decided)
-        await self._statuses.write(key, observed.service, decided.status)
+        before = observed.service.get("status")
+        if await self._statuses.write(key, observed.service, decided.status):
+            await self._statuses.record(observed.service, [*turned(before, decided.status)])
         await self._statuses.record(observed.service, decided.events)
         self._done(key, decided)
         if decided.compare is None:
@@ -140,6 +144,10 @@ class Reconciler:
         problems: list[WriteProblem] = []
         if decided.routes_first:
             tried, problems, observed = await self._write_routes(observed, decided)
+        if decided.services_first:
+            first = replace(decided, apply=decided.services_first)
+            narrowed, refused = await self._apply(key, service, first)
+            tried, problems = tried or bool(narrowed), [*problems, *refused]
         sent, refused = await self._apply(key, service, decided)
         problems += refused
         if not decided.routes_first and not problems:
@@ -229,7 +237,8 @@ class Reconciler:
         decided = plan(replace(observed, platform_slot=self._pacing.may_start(key)))
         if decided.platform_update is not PlatformUpdate.NONE:
             self._pacing.note(key, decided.platform_update)
-        self._telemetry.figures[key] = _figures(decided.status or {})
+        spec = observed.service.get("spec") or {}
+        self._telemetry.service(key, service_figures(decided.status or {}, spec, MAX_REPLICAS))
         return decided
 
     def _done(self, key: Key, decided: Plan) -> None:
@@ -241,7 +250,7 @@ class Reconciler:
     def _forget(self, key: Key) -> None:
         """The service is gone or going; its children go with it, by garbage collection."""
         self._pacing.forget(key)
-        self._telemetry.figures.pop(key, None)
+        self._telemetry.forget_service(key)
         self._statuses.forget(key)
         self._comparer.forget(key)
         self._writer.forget(key)
@@ -271,14 +280,3 @@ def _moved(decided: Plan, settled: Plan) -> bool:
     before, after = ((plan.status or {}).get("rollout") or {} for plan in (decided, settled))
     moves = ("step", "desiredWeight", "candidateReplicas", "displacedReplicas")
     return any(before.get(name) != after.get(name) for name in moves)
-
-
-def _figures(status: Manifest) -> ServiceFigures:
-    rollout = status.get("rollout") or {}
-    target = (status.get("slo") or {}).get("target")
-    return ServiceFigures(
-        revision=rollout.get("stableRevision") or rollout.get("candidateRevision") or "",
-        slo_target_seconds=parse_duration(target) if target else None,
-        desired_replicas=(status.get("scaling") or {}).get("desiredReplicas"),
-        rollout=rollout_figures(rollout),
-    )
