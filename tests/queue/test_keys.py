@@ -7,6 +7,7 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from seawall.runtime.queue import BACKOFF_BASE, BACKOFF_CAP, Keys
+from support.fuzz import EXAMPLES
 
 NAMES = st.sampled_from(["a", "b", "c", "d"])
 
@@ -101,4 +102,4 @@ class QueueMachine(RuleBasedStateMachine):
 
 
 TestKeys = QueueMachine.TestCase
-TestKeys.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)
+TestKeys.settings = settings(max_examples=max(100, EXAMPLES // 10), stateful_step_count=40, deadline=None)

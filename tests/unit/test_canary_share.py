@@ -7,6 +7,8 @@ import pytest
 
 from seawall.canary.share import Share
 
+pytestmark = pytest.mark.long
+
 WINDOWS = 12
 
 

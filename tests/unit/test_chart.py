@@ -16,7 +16,7 @@ from seawall.runtime.kinds import BY_NAME, ROUTES, WATCHED, Kind
 from seawall.settings import Settings
 from support.chart import CHART, CRDS, HELM, ROOT, helm, of_kind, rendered, rules, template
 
-pytestmark = pytest.mark.skipif(HELM is None, reason="helm is not built yet")
+pytestmark = [pytest.mark.long, pytest.mark.skipif(HELM is None, reason="helm is not built yet")]
 
 EVERYTHING = {
     "watchNamespaces": "{one,two}",

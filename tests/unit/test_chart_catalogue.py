@@ -12,7 +12,7 @@ from seawall.api import catalogue
 from seawall.api.validate import problems
 from support.chart import CHART, HELM, given, helm, of_kind, rendered, template
 
-pytestmark = pytest.mark.skipif(HELM is None, reason="helm is not built yet")
+pytestmark = [pytest.mark.long, pytest.mark.skipif(HELM is None, reason="helm is not built yet")]
 SHIPPED = {made["metadata"]["name"]: made["spec"] for made in catalogue.classes()}
 PLACES: dict[str, dict[str, Any]] = yaml.safe_load((CHART / "files" / "providers.yaml").read_text())
 PROVIDERS = ("nvidia", *PLACES)

@@ -8,7 +8,7 @@ import yaml
 from seawall.api import crd
 from support.chart import CHART, CRDS, HELM, helm, of_kind, rendered
 
-pytestmark = pytest.mark.skipif(HELM is None, reason="helm is not built yet")
+pytestmark = [pytest.mark.long, pytest.mark.skipif(HELM is None, reason="helm is not built yet")]
 SHIPPED = sorted((yaml.safe_load(text) for text in crd.files().values()), key=lambda d: d["metadata"]["name"])
 KEEP = {"helm.sh/resource-policy": "keep"}
 

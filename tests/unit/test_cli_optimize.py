@@ -13,6 +13,8 @@ from seawall.cli import optimize
 from seawall.cli.optimize_table import human, shown_sizes
 from support import builds
 
+pytestmark = pytest.mark.long
+
 CLASSES = """\
 apiVersion: serving.seawall.dev/v1alpha1
 kind: AcceleratorClass

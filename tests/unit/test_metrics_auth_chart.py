@@ -14,7 +14,7 @@ from seawall.settings import Settings
 from support.fakecluster import FakeCluster
 from unit.test_chart import HELM, of_kind, rendered
 
-pytestmark = pytest.mark.skipif(HELM is None, reason="helm is not built yet")
+pytestmark = [pytest.mark.long, pytest.mark.skipif(HELM is None, reason="helm is not built yet")]
 EXAMPLES = Path(__file__).parents[2] / "examples" / "prometheus"
 NAME, READER = "seawall-metrics", "seawall-metrics-reader"
 

@@ -42,6 +42,8 @@ from seawall.optimize.types import (
 )
 from support import graphs as made
 
+pytestmark = pytest.mark.long
+
 CPU = Target("cpu", "cpu")
 RANDOM = np.random.default_rng(0)
 IMAGES = RANDOM.random((21, 1, 8, 8), dtype=np.float32)

@@ -32,6 +32,8 @@ from seawall.optimize.types import (
 )
 from support import builds
 
+pytestmark = pytest.mark.long
+
 
 def quiet(stage: str, percent: float | None, message: str) -> None:
     """Progress goes nowhere."""

@@ -30,6 +30,8 @@ from seawall.optimize.types import (
     Target,
 )
 
+pytestmark = pytest.mark.long
+
 CLASSES, FEATURES, COUNT = 3, 6, 40
 RANDOM = np.random.default_rng(5)
 INPUTS = RANDOM.standard_normal((COUNT, FEATURES)).astype(np.float32)

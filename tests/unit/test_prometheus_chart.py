@@ -12,7 +12,7 @@ from seawall.desired.alerts import RUNBOOK
 from seawall.settings import Settings
 from support.chart import HELM, of_kind, rendered
 
-pytestmark = pytest.mark.skipif(HELM is None, reason="helm is not built yet")
+pytestmark = [pytest.mark.long, pytest.mark.skipif(HELM is None, reason="helm is not built yet")]
 
 RULES = Path(__file__).parents[2] / "charts/seawall/files/rules.yaml"
 BOTH = {"prometheus.podMonitor.enabled": "true", "prometheus.rules.enabled": "true"}

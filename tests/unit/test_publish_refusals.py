@@ -21,6 +21,8 @@ from seawall.optimize.publish import Store, find, get_stage, open_store, publish
 from seawall.optimize.types import Passing, Refused
 from support.artifacts import KEY, answering, manifest, result
 
+pytestmark = pytest.mark.long
+
 STATUSES = {
     403: "CredentialsRefused",
     400: "PublishFailed",

@@ -15,6 +15,8 @@ from seawall.runtime import counting
 from support.dataplane import CANDIDATE, REVISION, ScalerScene, arrive, route
 from support.scene import KEY
 
+pytestmark = pytest.mark.long
+
 
 def template(name: str = "fallbacks") -> dict[str, Any]:
     def arm(revision: str) -> dict[str, str]:

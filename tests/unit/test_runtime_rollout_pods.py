@@ -14,6 +14,8 @@ from seawall.ports import ApiRejected
 from support.rollout_stage import BROKEN, BY_PODS, NAMED, NEXT, OWN, PODS, Stage
 from support.scene import KEY
 
+pytestmark = pytest.mark.long
+
 FOREVER = 40
 """Ticks: longer than any window or time limit of these plans."""
 

@@ -11,6 +11,8 @@ from seawall.simulate.traces import Trace
 from seawall.sizing.profile import DISPATCHES, PodProfile
 from seawall.sizing.queueing import wait_mmc
 
+pytestmark = pytest.mark.long
+
 SIZES = (1, 2, 4, 8)
 NOTES = PodProfile(SIZES, tuple(6.0 + size for size in SIZES), (0.0,) * 4)
 """s(b) = 6 + b ms, batches of up to 8"""

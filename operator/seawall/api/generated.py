@@ -28,4 +28,6 @@ def write(root: Path) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2 or not (Path(sys.argv[1]) / "pyproject.toml").is_file():
+        sys.exit("usage: python -m seawall.api.generated CHECKOUT")
     write(Path(sys.argv[1]))

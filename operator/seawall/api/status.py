@@ -209,7 +209,7 @@ class RolloutStatus(Model):
     started_at: Time | None = Field(None, description="When the candidate was first brought up.")
     switched_at: Time | None = Field(None, description="When traffic moved to the stable revision.")
     desired_weight: int | None = Field(None, description="Percent of traffic meant for the candidate.")
-    observed_weight: int | None = Field(None, description="Percent of traffic that the routes say it gets.")
+    observed_weight: int | None = Field(None, description="Percent of traffic that routes or pods give it.")
     candidate_replicas: int | None = Field(None, description="Pods of the candidate, pinned for the step.")
     frozen_replicas: int | None = Field(
         None, description="Pods that the stable revision keeps at least until the rollback window ends."
