@@ -25,7 +25,7 @@ check: setup ## under a minute: lint, types, import contracts, unit, golden and 
 	$(PY) -m pytest -q -n auto --dist loadfile -m "$(or $(TIER),$(FAST) and not long)" --ignore=tests/gpu --ignore=tests/training
 
 test-apiserver: setup ## the tests that need a real etcd and kube-apiserver
-	$(PY) -m pytest -q -m apiserver tests/apiserver tests/crd tests/gitops/test_diff.py tests/gitops/test_examples.py
+	$(PY) -m pytest -q -n 3 --dist loadfile -m apiserver tests/apiserver tests/crd tests/gitops/test_diff.py tests/gitops/test_examples.py
 
 test-stores: setup programs ## the tests that need a real S3 server, a real registry and a real Prometheus
 	$(PY) -m pytest -q -m stores tests/stores

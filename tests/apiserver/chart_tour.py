@@ -220,6 +220,17 @@ class Tour:
                 f"there is {name} again", lambda name=name: name in self.cluster.names("secret", SYSTEM)
             )
 
+        self.heals_a_job()
+
+    def heals_a_job(self) -> None:
+        """Its build is known by then, so that who may have taken the Job's name is looked at first."""
+        [build] = self.made("modelbuilds")
+        words = ("get", "swb", build, "-n", self.namespace, "-o", "jsonpath={.status.phase}")
+        eventually("the build has a phase", lambda: self.cluster.server.kubectl(*words).strip())
+        gone = self.uids()["jobs"]
+        self.delete("jobs", "-l", MANAGED)
+        self.until("there is again", lambda uids, kind: bool(uids) and not uids & gone, ["jobs"])
+
     def changes(self) -> None:
         """A build is refused, which is an event; an autoscaler and routes are wanted no more."""
         [job] = self.made("jobs")

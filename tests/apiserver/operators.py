@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -58,10 +59,20 @@ def eventually(what: str, condition: Callable[[], Any], patience: float = PATIEN
         time.sleep(0.05)
 
 
+_PORTS = itertools.count(20000 + 1500 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]))
+"""Each worker has its own, below those that the kernel gives to outgoing connections: nobody takes one
+between the moment it is found free and the moment it is listened at."""
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    for port in itertools.islice(_PORTS, 1500):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("no port is free")
 
 
 class Cluster:
