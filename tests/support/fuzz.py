@@ -2,4 +2,4 @@
 
 import os
 
-EXAMPLES = int(os.environ.get("SEAWALL_EXAMPLES", "300"))
+EXAMPLES = int(os.environ.get("SEAWALL_EXAMPLES", "200"))
