@@ -265,4 +265,31 @@ class Stage(Surroundings):
         assert enough, f"{share}% for {pods} pods beside {beside}"
 
 
-__all__ = ["BROKEN", "BY_PODS", "FAILED", "MOMENTS", "NAMED", "NEXT", "OWN", "PODS", "Saved", "Stage"]
+async def begun(spec: dict[str, Any] | None = None, **more: Any) -> tuple[Stage, str]:
+    """The stage just after an edit, and the revision that serves."""
+    stage = Stage(spec, **more)
+    first = await stage.serving()
+    stage.looks_twice = True
+    stage.edit(model=NEXT)
+    await stage.tick()
+    return stage, first
+
+
+def new(stage: Stage) -> str:
+    [revision] = stage.revisions() - {stage.first}
+    return revision
+
+
+def phase(stage: Stage, *wanted: str) -> Callable[[], bool]:
+    return lambda: stage.rollout["phase"] in wanted
+
+
+def weighs(stage: Stage, weight: int) -> Callable[[], bool]:
+    """The weight is in force and windows count."""
+    return lambda: stage.rollout.get("desiredWeight") == weight and "stepStartedAt" in stage.rollout
+
+
+__all__ = [
+    "BROKEN", "BY_PODS", "FAILED", "MOMENTS", "NAMED", "NEXT", "OWN", "PODS", "Saved", "Stage", "begun", "new", "phase",
+    "weighs",
+]  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ from seawall.decide.rollout_displace import carries
 from seawall.decide.types import Assessment, Manifest
 from seawall.measure.types import Reading
 from seawall.sizing.state import Decision, Terms
-from support.rollout_stage import BROKEN, FAILED, MOMENTS, NEXT, OWN, Saved, Stage
+from support.rollout_stage import BROKEN, FAILED, MOMENTS, NEXT, OWN, Saved, Stage, phase
 from support.writelog import share_of
 
 pytestmark = pytest.mark.long
@@ -86,10 +85,6 @@ async def begun(
     stage.forget()
     stage.edit(model=NEXT)
     return stage, first
-
-
-def phase(stage: Stage, wanted: str) -> Callable[[], bool]:
-    return lambda: stage.rollout["phase"] == wanted
 
 
 modes = pytest.mark.parametrize("scaling", [FIXED, HPA], ids=["Fixed", "HPA"])

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from support.golden import config_map
-from support.rollout_stage import BROKEN, NAMED, NEXT, OWN, PODS, Stage
+from support.rollout_stage import BROKEN, NAMED, NEXT, OWN, PODS, Stage, begun, new, phase, weighs
 from support.rollout_world import TICK
 from support.scene import digits
 
@@ -32,30 +31,6 @@ both = pytest.mark.parametrize(
         ),
     ],
 )  # fmt: skip
-
-
-async def begun(spec: dict[str, Any] | None = None, **more: Any) -> tuple[Stage, str]:
-    """The stage just after an edit, and the revision that serves."""
-    stage = Stage(spec, **more)
-    first = await stage.serving()
-    stage.looks_twice = True
-    stage.edit(model=NEXT)
-    await stage.tick()
-    return stage, first
-
-
-def new(stage: Stage) -> str:
-    [revision] = stage.revisions() - {stage.first}
-    return revision
-
-
-def phase(stage: Stage, *wanted: str) -> Callable[[], bool]:
-    return lambda: stage.rollout["phase"] in wanted
-
-
-def weighs(stage: Stage, weight: int) -> Callable[[], bool]:
-    """The weight is in force and windows count."""
-    return lambda: stage.rollout.get("desiredWeight") == weight and "stepStartedAt" in stage.rollout
 
 
 def left(stage: Stage) -> set[tuple[str, str]]:

@@ -4,14 +4,15 @@ what is left in the end.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 from seawall.decide.types import Manifest
 from seawall.ports import ApiRejected
-from support.rollout_stage import BROKEN, BY_PODS, NAMED, NEXT, OWN, PODS, Stage
+from support import rollout_stage
+from support.rollout_stage import BROKEN, BY_PODS, NAMED, NEXT, OWN, PODS, Stage, new, phase, weighs
 from support.scene import KEY
 
 pytestmark = pytest.mark.long
@@ -21,27 +22,7 @@ FOREVER = 40
 
 
 async def begun(**more: Any) -> tuple[Stage, str]:
-    """The stage just after an edit, and the revision that serves."""
-    stage = Stage(BY_PODS | more.pop("spec", {}), **more)
-    first = await stage.serving()
-    stage.looks_twice = True
-    stage.edit(model=NEXT)
-    await stage.tick()
-    return stage, first
-
-
-def new(stage: Stage) -> str:
-    [revision] = stage.revisions() - {stage.first}
-    return revision
-
-
-def phase(stage: Stage, *wanted: str) -> Callable[[], bool]:
-    return lambda: stage.rollout["phase"] in wanted
-
-
-def weighs(stage: Stage, weight: int) -> Callable[[], bool]:
-    """The weight is in force and windows count."""
-    return lambda: stage.rollout.get("desiredWeight") == weight and "stepStartedAt" in stage.rollout
+    return await rollout_stage.begun(BY_PODS | more.pop("spec", {}), **more)
 
 
 def alone(stage: Stage, revision: str) -> None:
