@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from seawall.decide.types import Manifest, ObjectRef, Plan, RoutePatch, WriteProblem
 from seawall.ports import ApiConflict, ApiRejected, Cluster
 from seawall.runtime.reading import ownership
-from seawall.runtime.writer import is_ours, is_predecessors, short, together
+from seawall.runtime.writer import is_ours, is_predecessors, short, together, withdraw
 
 logger = logging.getLogger(__name__)
 
@@ -77,11 +77,7 @@ class RouteWriter:
             return await self._cluster.apply(manifest, force=True)
         if ownership(made).alone:
             return made
-        logger.warning("%s was somebody else's: taking our fields out again", ref)
-        bare = {"name": ref.name, "namespace": ref.namespace}
-        await self._cluster.apply(
-            {"apiVersion": ref.api_version, "kind": ref.kind, "metadata": bare}, force=False
-        )
+        await withdraw(self._cluster, ref)
         return None
 
     async def _weights(self, patch: RoutePatch, known: dict[ObjectRef, Manifest]) -> WriteProblem | None:

@@ -210,11 +210,7 @@ class Writer:
             return True
         if ownership(made).alone:
             return True
-        logger.warning("%s was somebody else's: taking our fields out again", ref)
-        bare = {"name": ref.name, "namespace": ref.namespace}
-        await self._cluster.apply(
-            {"apiVersion": ref.api_version, "kind": ref.kind, "metadata": bare}, force=False
-        )
+        await withdraw(self._cluster, ref)
         self._store.forget(kind, ref.namespace, ref.name, None)
         return False
 
@@ -288,6 +284,13 @@ def _is_new(service: Mapping[str, Any]) -> bool:
 
 def _applied(manifest: Mapping[str, Any]) -> str:
     return str((manifest["metadata"].get("annotations") or {}).get(APPLIED_ANNOTATION, ""))
+
+
+async def withdraw(cluster: Cluster, ref: ObjectRef) -> None:
+    """Of an object that was somebody else's when ours was applied: applying nothing owns nothing."""
+    logger.warning("%s was somebody else's: taking our fields out again", ref)
+    bare = {"name": ref.name, "namespace": ref.namespace}
+    await cluster.apply({"apiVersion": ref.api_version, "kind": ref.kind, "metadata": bare}, force=False)
 
 
 def short(message: str) -> str:
